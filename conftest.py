@@ -41,6 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption("--tpr-capture", metavar="SETTINGS", default=None, help="given by collect_metrics.py")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Keep pytest-cov out of a capture, whatever the project's addopts ask: two tracers would fight."""
+    options = early_config.known_args_namespace
+    if getattr(options, "tpr_capture", None) and hasattr(options, "cov_source"):
+        options.cov_source = []
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("tpr-records"):
         return
@@ -101,7 +109,10 @@ class Records:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         self._markers = marker_names(item)
-        self._write({"start": item.nodeid})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write({"start": nodeid})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -123,10 +134,10 @@ class Records:
             record["subtests"][kind] += 1
         elif report.when in PHASES:
             record[report.when] = round(report.duration, 6)
-        if report.failed or report.outcome == "rerun":
-            failure = self._failure(report)
-            record.setdefault("attempts" if report.outcome == "rerun" else "failures", []).append(failure)
-        if not hasattr(report, "context") and report.outcome != "rerun":
+        retried = str(report.outcome) == "rerun"  # pytest-rerunfailures' own outcome
+        if report.failed or retried:
+            record.setdefault("attempts" if retried else "failures", []).append(self._failure(report))
+        if not hasattr(report, "context") and not retried:
             record["outcome"] = worse(record["outcome"], outcome_of(report))
             if report.skipped:
                 record["reason"] = skip_reason(report)
@@ -148,7 +159,7 @@ class Records:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:
             self._write({"collected": len(session.items)})
-        self._write({"registered": registered_markers(session.config)})
+        self._write({"registered": registered_markers(session.config), "rootdir": str(session.config.rootpath)})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -171,7 +182,7 @@ class WorkerRecords:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if report.when == "setup":
-            report.tpr_markers = marker_names(item)
+            vars(report)["tpr_markers"] = marker_names(item)
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -190,8 +201,9 @@ class WorkerStart:
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_getremotemodule(self) -> str:
         script, path = self._settings["script"], self._settings["path"]
+        scripts = str(Path(script).parent)
         return (
-            f"import runpy, sys\nsys.path.insert(0, {os.path.dirname(script)!r})\n"
+            f"import runpy, sys\nsys.path.insert(0, {scripts!r})\n"
             f"suite = runpy.run_path({script!r}, run_name='tpr_suite')\n"
             f"suite['enter_suite']({path!r}, worker=True)\n"
             "import xdist.remote\n"
@@ -272,6 +284,10 @@ class TracerPause:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self) -> Generator[None]:
         return (yield from self._phase())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._resume()
 
     def _phase(self) -> Generator[None]:
         self._resume()
@@ -355,7 +371,8 @@ def exception_of(report: pytest.TestReport | pytest.CollectReport) -> tuple[str,
 def load_module(name: str, path: Path) -> ModuleType:
     """Load a file by its path under a private name: the import path of the suite gets no new names."""
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

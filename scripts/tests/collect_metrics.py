@@ -1,0 +1,1109 @@
+"""What does the suite look like today? Runs it once under branch coverage and writes a hashed baseline.
+
+    python scripts/tests/collect_metrics.py [--root DIR] [--artifacts DIR] [-- PYTEST ARGUMENTS]
+
+Reads:  the project under --root, its coverage and pytest configuration, TPR_* variables, artifacts/history.
+Writes: coverage.xml, durations.json, markers.usage.json, test.map.json, flake.report.json, env.signature.json,
+        baseline.metrics.json with baseline.metrics.hash, history/<run id>.xml, reference.metrics.json and
+        coverage-ladder.yaml (a first capture only, or --rebaseline). The project itself is not touched.
+Exits:  0 the suite passed; 1 a test failed or the environment was refused; 2 it could not be told (no tests,
+        a crash, an interruption, bad usage). What finished before a crash is written, marked partial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from events import (
+    Arguments,
+    EvidenceError,
+    Run,
+    complain,
+    one_line,
+    read_artifact,
+    redact,
+    secret_values,
+    write_atomic,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+DURATIONS_VERSION = "1.0"  # 1.0 first
+MARKERS_VERSION = "1.0"  # 1.0 first
+MAP_VERSION = "1.0"  # 1.0 first
+BASELINE_VERSION = "1.0"  # 1.0 first
+LADDER_VERSION = "1.0"  # 1.0 first
+
+HERE = Path(__file__).resolve().parent
+STAGES = ("environment", "coverage", "contexts", "flakes")  # what --skip can leave out
+PHASES = ("setup", "call", "teardown")
+OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+RED = ("failed", "error")
+KEYS = {  # key of the environment: its default
+    "TPR_SEED": "12345",
+    "TPR_FAILFAST_MODE": "off",
+    "TPR_ENV_VALIDATE": "enable",
+}
+TARGET_STEP = 2.0  # points of line and branch coverage that a new ladder asks for
+HORIZON_DAYS = 90
+HISTORY_KEPT = 30
+EXIT_TEXT = {3: "pytest had an internal error", 4: "pytest refused its arguments", 5: "pytest collected no tests"}
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a new ladder is to say; None: from the capture."""
+
+    baseline: float | None
+    target: float | None
+    tolerance: float
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line and the environment asked for."""
+
+    root: Path
+    mode: str
+    promise: Promise
+    quiet: bool
+    skip: frozenset[str]
+    top: int
+    rebaseline: bool
+    pause: bool
+    timeout: float | None
+    source: tuple[str, ...]
+    pytest_args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What one run of the suite left behind: its tests as recorded, and how it ended."""
+
+    tests: list[dict[str, Any]] = field(default_factory=list)
+    collect_errors: list[dict[str, Any]] = field(default_factory=list)
+    collected: int = 0
+    deselected: int = 0
+    registered: tuple[str, ...] = ()
+    rootdir: str = ""
+    in_flight: tuple[str, ...] = ()
+    exit: int | None = None  # pytest's status; None: it did not come to its end
+    stop: str | None = None  # pytest's own reason for stopping early
+    torn: int = 0
+    abort: str | None = None  # why the suite's process gave up before pytest began
+    reason: str | None = None  # why this is not the whole suite
+
+    @property
+    def red(self) -> bool:
+        return bool(self.collect_errors) or any(test["outcome"] in RED for test in self.tests)
+
+    @property
+    def partial(self) -> dict[str, Any] | None:
+        return {"reason": self.reason, "in_flight": list(self.in_flight)} if self.reason else None
+
+
+def read_records(lines: Iterable[bytes]) -> Suite:
+    """The suite that a stream of record lines tells of; a torn line is counted, not trusted."""
+    tests: list[dict[str, Any]] = []
+    started: dict[str, None] = {}
+    seen: dict[str, Any] = {"collect_errors": [], "collected": 0, "deselected": 0, "torn": 0}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            seen["torn"] += 1
+            continue
+        if "start" in row and "id" not in row:
+            started[row["start"]] = None
+        elif "id" in row:
+            started.pop(row["id"], None)
+            tests.append(row)
+        elif "collect_error" in row:
+            seen["collect_errors"].append(row)
+        elif "deselected" in row:
+            seen["deselected"] += row["deselected"]
+        elif "collected" in row:
+            seen["collected"] = max(seen["collected"], row["collected"])
+        else:
+            seen |= {key: row[key] for key in ("registered", "rootdir", "exit", "stop", "abort") if key in row}
+    seen["registered"] = tuple(seen.get("registered", ()))
+    return Suite(tests=tests, in_flight=tuple(started), **seen)
+
+
+def why_partial(suite: Suite, returncode: int, stopped: str | None) -> str | None:
+    """Why the recorded tests are not the whole suite; None if they are. `stopped`: what this script did to it."""
+    if stopped:
+        return stopped
+    if suite.exit is None:
+        how = (
+            f"killed by {signal_name(-returncode)}" if returncode < 0 else f"ended by itself with status {returncode}"
+        )
+        return f"the suite's process was {how}" if returncode < 0 else f"the suite's process {how}"
+    if suite.exit in (2, 3):
+        errors = len(suite.collect_errors)
+        return (
+            f"{errors} files could not be collected"
+            if errors
+            else suite.stop or EXIT_TEXT.get(suite.exit, "interrupted")
+        )
+    if suite.stop:
+        return suite.stop
+    if suite.collect_errors:
+        return f"{len(suite.collect_errors)} files could not be collected"
+    if suite.torn:
+        return f"{suite.torn} torn records"
+    return None
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def verdict(suite: Suite) -> int:
+    """0 the whole suite passed; 1 a failure was seen; 2 neither."""
+    if suite.red or suite.exit in (1, 6):
+        return 1
+    return 2 if suite.reason or not suite.tests or suite.exit != 0 else 0
+
+
+def seconds_of(test: Mapping[str, Any]) -> float:
+    """A test's duration in seconds: the sum of its phases."""
+    return float(sum(test.get(phase, 0.0) for phase in PHASES))
+
+
+def duration_stats(seconds: Sequence[float]) -> dict[str, float | int | None]:
+    """Count, total, mean, p50, p90, p95, p99 and max of durations in seconds; None where there are none.
+
+    Quantiles by linear interpolation between the closest ranks (statistics.quantiles, inclusive method).
+    """
+    from statistics import quantiles  # imports decimal and fractions; --help should not wait
+
+    if not seconds:
+        return {"count": 0, "total": 0.0} | dict.fromkeys(("mean", "p50", "p90", "p95", "p99", "max"))
+    ordered = sorted(seconds)
+    cuts = quantiles(ordered, n=100, method="inclusive") if len(ordered) > 1 else ordered * 99
+    low, high = ordered[0], ordered[-1]
+    total = sum(ordered)
+    stats = {"mean": total / len(ordered), "p50": cuts[49], "p90": cuts[89], "p95": cuts[94], "p99": cuts[98]}
+    kept = {name: round(min(max(value, low), high), 6) for name, value in stats.items()}
+    return {"count": len(ordered), "total": round(total, 6), **kept, "max": round(high, 6)}
+
+
+def durations_body(suite: Suite, top: int) -> dict[str, Any]:
+    rows = [duration_row(test) for test in suite.tests]
+    slowest = sorted(rows, key=lambda row: (-row["seconds"], row["id"]))[:top]
+    return {
+        "partial": suite.partial,
+        "unit": "s",
+        "all": duration_stats([row["seconds"] for row in rows]),
+        "phases": {phase: duration_stats([row[phase] for row in rows]) for phase in PHASES},
+        "slowest": slowest,
+        "tests": rows,
+    }
+
+
+def duration_row(test: Mapping[str, Any]) -> dict[str, Any]:
+    row = {"id": test["id"], "outcome": test["outcome"], "seconds": round(seconds_of(test), 6)}
+    row |= {phase: test.get(phase, 0.0) for phase in PHASES}
+    return row | {"start": test["start"], "worker": test["worker"] or None}
+
+
+def markers_body(suite: Suite) -> dict[str, Any]:
+    used = Counter(marker for test in suite.tests for marker in test["markers"])
+    registered = set(suite.registered)
+    names = sorted(registered | set(used))
+    return {
+        "partial": suite.partial,
+        "markers": [{"name": name, "registered": name in registered, "tests": used[name]} for name in names],
+        "unused": [name for name in names if not used[name]],
+        "unregistered": [name for name in names if name not in registered],
+    }
+
+
+def outcome_counts(suite: Suite) -> dict[str, int]:
+    counts = Counter(test["outcome"] for test in suite.tests)
+    subtests: Counter[str] = Counter()
+    for test in suite.tests:
+        subtests.update(test.get("subtests", {}))
+    return {
+        "tests": len(suite.tests),
+        **{outcome: counts[outcome] for outcome in OUTCOMES},
+        "retried_attempts": sum(len(test.get("attempts", ())) for test in suite.tests),
+        "subtests_passed": subtests["passed"],
+        "subtests_failed": subtests["failed"],
+        "collect_errors": len(suite.collect_errors),
+        "deselected": suite.deselected,
+    }
+
+
+def junit(suite: Suite, run_id: str, commit: str | None, dirty: bool) -> bytes:
+    """The run as JUnit XML: one testcase per test, retried attempts with their texts as Surefire writes them."""
+    counts = outcome_counts(suite)
+    skipped = counts["skipped"] + counts["xfailed"]
+    began = min((test["start"] for test in suite.tests), default=0.0)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began))
+    facts = {"commit": commit, "run_id": run_id, "dirty": "true" if dirty else None, "partial": suite.reason}
+    properties = "".join(f"<property{attributes(name=key, value=text)}/>" for key, text in facts.items() if text)
+    total = attributes(
+        name="pytest",
+        tests=counts["tests"],
+        failures=counts["failed"],
+        errors=counts["error"],
+        skipped=skipped,
+        time=f"{sum(map(seconds_of, suite.tests)):.6f}",
+        timestamp=stamp,
+    )
+    head = f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="pytest tests"><testsuite{total}>'
+    cases = "\n".join(map(testcase, suite.tests))
+    text = f"{head}<properties>{properties}</properties>\n{cases}\n</testsuite></testsuites>\n"
+    return text.encode("utf-8", "replace")
+
+
+def testcase(test: Mapping[str, Any]) -> str:
+    path, bracket, parameters = test["id"].partition("[")
+    file, *names = path.split("::")
+    module = file.removesuffix(".py").replace("/", ".")
+    named = [module, *names]
+    name = named.pop() + bracket + parameters
+    place = attributes(classname=".".join(named), name=name, file=file, time=f"{seconds_of(test):.6f}")
+    return f"<testcase{place}>{''.join(case_children(test))}</testcase>"
+
+
+def case_children(test: Mapping[str, Any]) -> Iterator[str]:
+    attempts, failures = test.get("attempts", ()), test.get("failures", ())
+    for number, attempt in enumerate(attempts):
+        recovered = "flakyFailure" if not failures else "rerunFailure" if number else "failure"
+        yield problem(recovered, attempt)
+    for failure in failures:
+        kind = "failure" if failure["phase"] == "call" else "error"
+        yield problem("rerunFailure" if attempts and kind == "failure" else kind, failure)
+    if test["outcome"] in ("skipped", "xfailed"):
+        kind = "pytest.skip" if test["outcome"] == "skipped" else "pytest.xfail"
+        yield f"<skipped{attributes(type=kind, message=test.get('reason', ''))}/>"
+
+
+def problem(tag: str, failure: Mapping[str, str]) -> str:
+    lead = "" if failure["phase"] == "call" else f"failed on {failure['phase']} with "
+    message = lead + failure["text"].rstrip().rpartition("\n")[2].strip()
+    return f"<{tag}{attributes(message=message, type=failure['type'])}>{xml(failure['text'])}</{tag}>"
+
+
+def attributes(**pairs: object) -> str:
+    return "".join(f' {name}="{xml(str(value))}"' for name, value in pairs.items())
+
+
+def xml(text: str) -> str:
+    """Text as XML: markup escaped, characters that XML 1.0 has no way to hold written as #x1B."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    if escaped.isprintable():
+        return escaped
+    return "".join(c if c.isprintable() or c == "\n" else xml_character(c) for c in escaped)
+
+
+def xml_character(char: str) -> str:
+    code = ord(char)
+    held = code in (0x9, 0xD) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000
+    return f"&#{code};" if held else f"#x{code:02X}"
+
+
+def coverage_counts(report: Path, root: Path) -> dict[str, Any]:
+    """Statements and branches, covered and valid, per file and in all, counted from a coverage.xml.
+
+    Counts, not the rates of the report: those are rounded to four digits and clipped.
+    """
+    from defusedxml.ElementTree import iterparse  # needed after a run only
+
+    bases: list[Path] = []
+    files: list[dict[str, Any]] = []
+    now = {"statements": 0, "statements_covered": 0, "branches": 0, "branches_covered": 0}
+    for _, element in iterparse(report):
+        if element.tag == "source":
+            bases.append(root / (element.text or ""))
+        elif element.tag == "line":
+            now["statements"] += 1
+            now["statements_covered"] += element.get("hits") != "0"
+            if condition := element.get("condition-coverage"):
+                taken, _, valid = condition.partition("(")[2].rstrip(")").partition("/")
+                now["branches"] += int(valid)
+                now["branches_covered"] += int(taken)
+        elif element.tag == "class":
+            files.append({"path": source_path(element.get("filename"), bases, root), **now})
+            now = dict.fromkeys(now, 0)
+            element.clear()
+    totals = {key: sum(row[key] for row in files) for key in now}
+    return coverage_rates(totals) | {"files": sorted(files, key=lambda row: str(row["path"]))}
+
+
+def coverage_rates(totals: Mapping[str, int]) -> dict[str, Any]:
+    """The counts with the two percentages derived from them, never the combined one; None where nothing counts."""
+    line = percent(totals["statements_covered"], totals["statements"])
+    return {**totals, "line_percent": line, "branch_percent": percent(totals["branches_covered"], totals["branches"])}
+
+
+def percent(part: int, whole: int) -> float | None:
+    return 100.0 * part / whole if whole else None
+
+
+def source_path(name: str, bases: Sequence[Path], root: Path) -> str:
+    """A source file as a path relative to the root, with slashes, from its name relative to a source folder."""
+    found = next((base / name for base in bases if (base / name).is_file()), root / name)
+    return Path(os.path.relpath(found, root)).as_posix()
+
+
+def line_ranges(lines: Iterable[int]) -> str:
+    """Line numbers as text: 1-3,7,9-12."""
+    ranges: list[list[int]] = []
+    for line in sorted(lines):
+        if ranges and line == ranges[-1][1] + 1:
+            ranges[-1][1] = line
+        else:
+            ranges.append([line, line])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def population(body: Mapping[str, Any]) -> dict[str, Any]:
+    """How many of the baseline's fields have a value: scalars and lists count, a null does not."""
+
+    def leaves(value: object) -> Iterator[object]:
+        if isinstance(value, dict) and value:
+            for item in value.values():
+                yield from leaves(item)
+        else:
+            yield value
+
+    values = [leaf for name, section in body.items() if name != "partial" for leaf in leaves(section)]
+    populated = sum(value is not None for value in values)
+    return {"fields": len(values), "populated": populated, "percent": percent(populated, len(values))}
+
+
+def enter_suite(settings_file: str, worker: bool = False) -> dict[str, Any]:
+    """In the suite's own process, before anything of the suite is imported: measure, and load conftest.py."""
+    settings: dict[str, Any] = json.loads(Path(settings_file).read_text("utf-8"))
+    sys.path.remove(str(HERE))  # the suite may have a module `events` of its own
+    sys.modules.pop("events", None)
+    if settings["coverage"]:
+        start_coverage(settings, worker)
+    import importlib.util  # measured suites must not wait for it in every script
+
+    spec = importlib.util.spec_from_file_location("tpr_conftest", settings["conftest"])
+    assert spec
+    assert spec.loader
+    plugin = importlib.util.module_from_spec(spec)
+    sys.modules["tpr_conftest"] = plugin
+    spec.loader.exec_module(plugin)
+    return settings
+
+
+def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
+    import coverage  # the suite's process only
+
+    if coverage.Coverage.current():
+        return  # an xdist worker that the project's own `patch = subprocess` measures already
+    cov = coverage.Coverage(
+        data_file=settings["data_file"],
+        data_suffix=f"worker.{os.getpid()}" if worker else None,
+        branch=True,
+        source=settings["source"] or None,
+    )
+    cov.set_option("run:parallel", False)
+    for option in ("run:dynamic_context", "run:context"):
+        cov.set_option(option, None)
+    cov.start()
+
+
+def run_suite(settings_file: str, pytest_args: list[str]) -> int:
+    """In the suite's own process: run pytest as `python -m pytest` would, and save what coverage saw."""
+    try:
+        settings = enter_suite(settings_file)
+    except Exception as error:  # a broken configuration; the parent says so
+        settings = json.loads(Path(settings_file).read_text("utf-8"))
+        abort = json.dumps({"abort": f"{type(error).__name__}: {error}"})
+        Path(settings["records"]).write_text(abort + "\n", "utf-8")
+        return 4
+    import pytest  # only now: what pytest imports is measured too
+
+    sys.argv = [str(Path(pytest.__file__).with_name("__main__.py")), *pytest_args]
+    options = ["-p", "tpr_conftest", f"--tpr-capture={settings_file}"]
+    status = int(pytest.main([*options, *pytest_args]))
+    if settings["coverage"]:
+        import coverage
+
+        if cov := coverage.Coverage.current():
+            cov.stop()
+            cov.save()
+    return status
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The private folder of one capture: what it measured stays there until the artifacts are written."""
+
+    folder: Path
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records.jsonl"
+
+    @property
+    def data_file(self) -> Path:
+        return self.folder / ".coverage"
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "settings.json"
+
+    def suite(self) -> Suite:
+        try:
+            with self.records.open("rb") as stream:
+                suite = read_records(stream)
+        except FileNotFoundError:
+            return Suite()
+        except OSError as error:
+            raise EvidenceError(f"{self.records}: cannot be read: {error.strerror}; capture again") from None
+        tests = redact(sorted(suite.tests, key=lambda test: str(test["id"])), secret_values(os.environ))
+        return replace(suite, tests=tests)
+
+
+@contextlib.contextmanager
+def alive(folder: Path) -> Iterator[int]:
+    """Hold the lock that tells a running capture from a dead one; the suite's process inherits it."""
+    descriptor = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        lock(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int, wait: bool = True) -> bool:
+    """Take an exclusive file lock; where the system has none, every capture counts as running."""
+    try:
+        import fcntl  # not on every system
+    except ImportError:
+        return wait
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def dead_captures(artifacts: Path) -> list[Capture]:
+    """Captures that were killed before they wrote their artifacts, oldest first."""
+    found = []
+    for marker in sorted(artifacts.glob(".capture/*/alive"), key=lambda path: path.stat().st_mtime):
+        descriptor = os.open(marker, os.O_RDWR)
+        try:
+            if lock(descriptor, wait=False):
+                found.append(Capture(marker.parent))
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def open_capture(run: Run, settings: Settings) -> Capture:
+    folder = run.artifacts / ".capture" / f"{safe_name(run.id)}-{os.getpid()}"
+    capture = Capture(folder)
+    contents = {
+        "script": str(HERE / "collect_metrics.py"),
+        "events": str(HERE / "events.py"),
+        "conftest": str(find_conftest()),
+        "path": str(capture.settings),
+        "records": str(capture.records),
+        "data_file": str(capture.data_file),
+        "run_id": run.id,
+        "commit": run.commit[0],
+        "coverage": "coverage" not in settings.skip,
+        "contexts": not settings.skip & {"coverage", "contexts"},
+        "pause": settings.pause and "coverage" not in settings.skip,
+        "source": settings.source,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(capture.settings, json.dumps(contents).encode())
+    except OSError as error:
+        raise EvidenceError(f"{folder}: cannot be written: {error.strerror}; make room for it") from None
+    return capture
+
+
+def find_conftest() -> Path:
+    """The platform's conftest.py: beside the scripts in a repository that has one of its own, else at its top."""
+    for path in (HERE / "conftest.py", HERE.parents[1] / "conftest.py"):
+        if path.is_file() and "tpr_conftest" in path.read_text("utf-8", "replace"):
+            return path
+    raise EvidenceError(f"{HERE.parents[1] / 'conftest.py'}: expected the platform's conftest.py; copy it there")
+
+
+def safe_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:100]
+
+
+def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held: int) -> tuple[int, str | None]:
+    """Run the suite in its own process; returns its status and, if this script stopped it, the reason."""
+    bootstrap = (
+        f"import os, runpy, sys; sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); "
+        f"suite = runpy.run_path({str(HERE / 'collect_metrics.py')!r}, run_name='tpr_suite'); "
+        f"raise SystemExit(suite['run_suite']({str(capture.settings)!r}, sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", bootstrap, *settings.pytest_args]
+    inherit = {} if os.name == "nt" else {"pass_fds": (held,)}
+    process = subprocess.Popen(command, cwd=settings.root, env=dict(env), **inherit)  # type: ignore[call-overload]
+    with stopping(process, settings.timeout) as reasons:
+        if "coverage" not in settings.skip:
+            with contextlib.suppress(ImportError):
+                import coverage  # noqa: F401 - while the suite runs; needed after it
+        process.wait()
+    return process.returncode, reasons[0] if reasons else None
+
+
+@contextlib.contextmanager
+def stopping(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[list[str]]:
+    """Pass interruptions on to the suite, give it a moment to end by itself, and say why it was stopped."""
+    from threading import Timer  # --help should not wait for it
+
+    reasons: list[str] = []
+    timers: list[Timer] = []
+
+    def after(seconds: float, action: Callable[[], None]) -> None:
+        timer = Timer(seconds, action)
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    def out_of_time() -> None:
+        reasons.append(f"stopped after --timeout {timeout:g} s")
+        process.send_signal(signal.SIGINT)
+        after(3, process.kill)
+
+    def forward(number: int, _frame: object) -> None:
+        reasons.append(f"interrupted by {signal_name(number)}")
+        if number == signal.SIGTERM or len(reasons) > 1 or not in_foreground():
+            process.send_signal(number)
+        after(5 if number == signal.SIGINT and len(reasons) == 1 else 1, process.kill)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    if timeout:
+        after(timeout, out_of_time)
+    try:
+        yield reasons
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def in_foreground() -> bool:
+    """Whether a terminal delivers Ctrl-C to the suite's process as well as to this one."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, AttributeError, ValueError):
+        return False
+
+
+def validate(run: Run, settings: Settings, env: Mapping[str, str]) -> int:
+    """Ask validate_env.py, as a process, whether this is the recorded environment: its exit code."""
+    command = [sys.executable, str(HERE / "validate_env.py"), "--quiet", "--allow-unrecorded"]
+    command += ["--root", str(settings.root), "--artifacts", str(run.artifacts)]
+    return subprocess.run(command, env=dict(env), check=False).returncode
+
+
+def report_coverage(capture: Capture, run: Run) -> dict[str, Any] | None:
+    """Write coverage.xml from the capture's data; its counts, or None if nothing was measured."""
+    import coverage  # the environment is validated by now
+
+    data_files = sorted(capture.folder.glob(".coverage*"))
+    if not data_files:
+        return None
+    temporary = capture.folder / "coverage.xml"
+    try:
+        with contextlib.chdir(run.root):
+            cov = coverage.Coverage(data_file=str(capture.data_file))
+            if data_files == [capture.data_file]:
+                cov.load()
+            else:
+                cov.combine([str(path) for path in data_files])
+                cov.save()
+            if not cov.get_data().measured_files():
+                return None
+            cov.xml_report(outfile=str(temporary), ignore_errors=True)
+        run.write_bytes("coverage.xml", temporary.read_bytes())
+    except coverage.exceptions.NoDataError:
+        return None
+    except (coverage.CoverageException, OSError) as error:
+        raise EvidenceError(f"coverage data: {one_line(error)}; mend it or pass --skip coverage") from None
+    core = cov.sys_info()
+    return {"core": dict(core).get("core"), **coverage_counts(run.artifacts / "coverage.xml", run.root)}
+
+
+def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
+    """Which test file covered which lines of which source file, and what each test file cost: for later orders."""
+    import coverage
+
+    data = coverage.CoverageData(str(capture.data_file))
+    data.read()
+    files = test_files(suite)
+    number = {row["path"]: index for index, row in enumerate(files)}
+    sources = []
+    for path in sorted(data.measured_files()):
+        covered: dict[int, list[int]] = {}
+        for line, contexts in data.contexts_by_lineno(path).items():
+            for context in contexts:
+                if context in number and line > 0:
+                    covered.setdefault(number[context], []).append(line)
+        rows = [{"file": index, "lines": line_ranges(lines)} for index, lines in sorted(covered.items())]
+        shown = Path(os.path.relpath(run.root / path, run.root)).as_posix()
+        sources.append({"path": shown, "covered_by": rows})
+    failed = [test["id"] for test in suite.tests if test["outcome"] in RED]
+    rootdir = Path(os.path.relpath(suite.rootdir or run.root, run.root)).as_posix()
+    return {"rootdir": rootdir, "files": files, "sources": sources, "failed": failed}
+
+
+def test_files(suite: Suite) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for test in suite.tests:
+        path = test["id"].partition("::")[0]
+        row = rows.setdefault(path, {"path": path, "tests": 0, "seconds": 0.0})
+        row["tests"] += 1
+        row["seconds"] += seconds_of(test)
+    return [row | {"seconds": round(row["seconds"], 6)} for _, row in sorted(rows.items())]
+
+
+def keep_history(suite: Suite, run: Run, run_id: str) -> Path:
+    """Write the run's JUnit file into history, oldest files beyond HISTORY_KEPT removed."""
+    commit, dirty = run.commit
+    history = run.artifacts / "history"
+    history.mkdir(exist_ok=True)
+    name, number = safe_name(run_id), 1
+    while (path := history / (f"{name}.xml" if number == 1 else f"{name}.{number}.xml")).exists():
+        number += 1
+    run.write_bytes(f"history/{path.name}", junit(suite, run_id, commit, dirty))
+    kept = sorted(history.glob("*.xml"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+    for old in kept[:-HISTORY_KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def scan_flakes(run: Run, env: Mapping[str, str]) -> dict[str, Any] | None:
+    """Have scan_flakes.py read the history, as a process; its report, or None if it could not tell."""
+    command = [sys.executable, str(HERE / "scan_flakes.py"), "--quiet"]
+    command += ["--root", str(run.root), "--artifacts", str(run.artifacts)]
+    if subprocess.run(command, env=dict(env), check=False).returncode not in (0, 1):
+        return None
+    return read_artifact(run.artifacts / "flake.report.json")
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The committed promise about coverage: percentages, a tolerance in points, a date."""
+
+    path: Path
+    line: float
+    branch: float | None
+    document: dict[str, Any]
+
+
+def ladder_path(run: Run) -> Path:
+    """The project's own coverage-ladder.yaml; a foreign project that has none keeps it with its artifacts."""
+    own = run.root / "coverage-ladder.yaml"
+    return own if own.exists() or run.root == HERE.parents[1] else run.artifacts / own.name
+
+
+def read_ladder(path: Path) -> Ladder | None:
+    import yaml  # needed after a run only
+
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+        baseline = document["baseline"]
+        line, branch = float(baseline["line"]), baseline["branch"]
+        return Ladder(path, line, None if branch is None else float(branch), document)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        detail = f"{type(error).__name__}: {one_line(error)}"
+        remedy = "mend it or record it anew with --rebaseline"
+        raise EvidenceError(f"{path}: expected baseline.line and baseline.branch, got {detail}; {remedy}") from None
+
+
+def new_ladder(coverage: Mapping[str, Any], commit: str | None, promise: Promise, today: float) -> dict[str, Any]:
+    """A ladder whose baseline is this capture and whose target is TARGET_STEP points above it."""
+    line = coverage["line_percent"] if promise.baseline is None else promise.baseline
+    branch = coverage["branch_percent"]
+    return {
+        "schema_version": LADDER_VERSION,
+        "baseline": {"line": line, "branch": branch, "commit": commit, "recorded": day(today)},
+        "target": {
+            "line": min(100.0, line + TARGET_STEP) if promise.target is None else promise.target,
+            "branch": None if branch is None else min(100.0, branch + TARGET_STEP),
+        },
+        "tolerance": promise.tolerance,
+        "horizon": day(today + HORIZON_DAYS * 86400),
+        **({"reason": promise.reason} if promise.reason else {}),
+    }
+
+
+def day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def record_ladder(run: Run, settings: Settings, coverage: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Log this capture against the ladder; write the ladder first if there is none, or on --rebaseline."""
+    import yaml
+
+    path = ladder_path(run)
+    known = None if settings.rebaseline and not path.exists() else read_ladder(path)
+    fresh = known is None or settings.rebaseline
+    if fresh:
+        if known and lowered(known, coverage) and not settings.promise.reason:
+            raise EvidenceError(f"{path}: --rebaseline would lower the baseline; say why with --reason TEXT")
+        document = new_ladder(coverage, run.commit[0], settings.promise, time.time())
+        text = "# The promise about coverage, in percent and points; PLAN.md explains each key.\n"
+        text += yaml.safe_dump(document, sort_keys=False)
+        try:
+            write_atomic(path, text.encode())
+        except OSError as error:
+            raise EvidenceError(f"{path}: cannot be written: {error.strerror}; make room for it") from None
+    else:
+        assert known
+        document = known.document
+    shown = {key: document.get(key) for key in ("baseline", "target", "tolerance", "horizon", "reason")}
+    measured = {"line": coverage["line_percent"], "branch": coverage["branch_percent"]}
+    where = Path(os.path.relpath(path, run.root)).as_posix()
+    run.log.info("coverage_ladder_recorded", path=where, new=fresh, measured=measured, **shown)
+    return {"path": where, **{key: shown[key] for key in ("baseline", "target", "tolerance", "horizon")}}, fresh
+
+
+def lowered(known: Ladder, coverage: Mapping[str, Any]) -> bool:
+    branch = coverage["branch_percent"]
+    return coverage["line_percent"] < known.line or (None not in (branch, known.branch) and branch < known.branch)
+
+
+def baseline_body(parts: Mapping[str, Any], suite: Suite, durations: Mapping[str, Any]) -> dict[str, Any]:
+    """The consolidated baseline from what the stages of the capture gave; a skipped stage leaves null."""
+    markers, flakes, signature = parts["markers"], parts["flakes"], parts["signature"]
+    body = {
+        "partial": suite.partial,
+        "scope": parts["scope"],
+        "outcomes": outcome_counts(suite),
+        "durations": {**durations["all"], "phases": durations["phases"]},
+        "coverage": parts["coverage"],
+        "markers": {
+            "registered": sum(row["registered"] for row in markers["markers"]),
+            "used": sum(row["tests"] > 0 for row in markers["markers"]),
+            "unused": len(markers["unused"]),
+            "unregistered": len(markers["unregistered"]),
+        },
+        "flakes": flakes and flake_summary(flakes),
+        "environment": signature
+        and {key: signature[key] for key in ("signature", "python", "platform") if key in signature},
+        "ladder": parts["ladder"],
+        "capture": parts["seconds"],
+    }
+    return {**body, "population": population(body)}
+
+
+def flake_summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {key: len(report[key]) for key in ("runs", "unreadable", "flaky", "suspected", "clusters")}
+    return {**counts, "rate": report["rate"]}
+
+
+class Stopwatch:
+    """Wall seconds per stage of the capture."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - began, 3)
+
+
+def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite, watch: Stopwatch) -> dict[str, Any]:
+    """Write every artifact of the capture; returns the baseline. A partial one moves no ladder and no map."""
+    env = child_env(run, settings)
+    with watch.stage("coverage"):
+        coverage = None if "coverage" in settings.skip else report_coverage(capture, run)
+    with watch.stage("durations"):
+        durations = durations_body(suite, settings.top)
+        run.write("durations.json", DURATIONS_VERSION, durations)
+    with watch.stage("markers"):
+        markers = markers_body(suite)
+        run.write("markers.usage.json", MARKERS_VERSION, markers)
+    with watch.stage("history"):
+        keep_history(suite, run, run.id)
+    with watch.stage("flakes"):
+        flakes = None if "flakes" in settings.skip else scan_flakes(run, env)
+    ladder, fresh = None, False
+    whole = not suite.reason
+    if whole and coverage and coverage["line_percent"] is not None:
+        ladder, fresh = record_ladder(run, settings, coverage)
+    if whole and coverage and not settings.skip & {"contexts"}:
+        with watch.stage("contexts"):
+            run.write("test.map.json", MAP_VERSION, line_map(capture, suite, run))
+    parts = {"coverage": coverage, "markers": markers, "flakes": flakes, "ladder": ladder}
+    parts |= {"signature": read_signature(run, settings), "seconds": watch.seconds, "scope": scope(suite, settings)}
+    body = baseline_body(parts, suite, durations)
+    if fresh:
+        run.write("reference.metrics.json", BASELINE_VERSION, body)
+    baseline = run.write("baseline.metrics.json", BASELINE_VERSION, body)
+    run.write_bytes("baseline.metrics.hash", f"sha256:{baseline['sha256']}\n".encode())
+    return baseline
+
+
+def scope(suite: Suite, settings: Settings) -> dict[str, Any]:
+    """What was measured: two captures compare only if this is equal."""
+    arguments = {"pytest_args": list(settings.pytest_args), "source": list(settings.source)}
+    return {**arguments, "skipped_stages": sorted(settings.skip), "collected": suite.collected}
+
+
+def read_signature(run: Run, settings: Settings) -> dict[str, Any] | None:
+    path = run.artifacts / "env.signature.json"
+    return None if "environment" in settings.skip or not path.exists() else read_artifact(path)
+
+
+def child_env(run: Run, settings: Settings) -> dict[str, str]:
+    env = {**KEYS, **os.environ, "TPR_RUN_ID": run.id}
+    env["TPR_FAILFAST_MODE"] = settings.mode
+    if not (settings.root / ".hypothesis").exists():  # examples of the suite's property tests stay in artifacts too
+        env.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(run.artifacts / ".hypothesis"))
+    return env
+
+
+def capture_suite(run: Run, settings: Settings) -> int:
+    """Validate, run, write, show: the whole capture; its exit code."""
+    watch, env = Stopwatch(), child_env(run, settings)
+    began = time.perf_counter()
+    if "environment" not in settings.skip:
+        with watch.stage("environment"):
+            refused = validate(run, settings, env)
+        if refused:
+            return 1 if refused == 1 else 2
+    for dead in dead_captures(run.artifacts):
+        salvage(run, dead)
+    capture = open_capture(run, settings)
+    with alive(capture.folder) as held:
+        with watch.stage("suite"):
+            returncode, stopped = run_child(capture, settings, env, held)
+        suite = capture.suite()
+        suite = replace(suite, reason=why_partial(suite, returncode, stopped))
+        refuse_empty(suite, settings)
+        baseline = write_evidence(run, settings, capture, suite, watch)
+        keep_data(capture, run)
+    if not settings.quiet:
+        print(table(baseline, time.perf_counter() - began))
+    if suite.reason:
+        print(f"collect_metrics.py: partial: {one_line(suite.reason)}{in_flight_text(suite)}", file=sys.stderr)
+    return verdict(suite)
+
+
+def refuse_empty(suite: Suite, settings: Settings) -> None:
+    """No finished test is no evidence: earlier artifacts stay as they are."""
+    if suite.abort:
+        raise EvidenceError(f"{settings.root}: coverage cannot start: {suite.abort}; mend the configuration")
+    if suite.tests:
+        return
+    if suite.collect_errors:
+        first = suite.collect_errors[0]
+        raise RedSuiteError(
+            f"{settings.root}: {suite.reason}, first {first['collect_error']}: {first['type']}; mend it"
+        )
+    text = EXIT_TEXT.get(suite.exit or 0, f"no test finished: {suite.reason}")
+    raise EvidenceError(f"{settings.root}: {text}; give paths or options after --")
+
+
+class RedSuiteError(EvidenceError):
+    """Nothing ran, but a failure was seen: the answer is no, not unknown."""
+
+
+def in_flight_text(suite: Suite) -> str:
+    return f"; in flight: {', '.join(one_line(test) for test in suite.in_flight[:5])}" if suite.in_flight else ""
+
+
+def keep_data(capture: Capture, run: Run) -> None:
+    """The capture is written: keep its coverage data for merging, drop its private folder."""
+    from shutil import rmtree  # imports archive formats; --help should not wait
+
+    if capture.data_file.exists():
+        capture.data_file.replace(run.artifacts / ".coverage")
+    rmtree(capture.folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        capture.folder.parent.rmdir()
+
+
+def salvage(run: Run, dead: Capture) -> None:
+    """A killed capture's tests go to the history, so that its flakes are not lost; its folder goes."""
+    suite = replace(dead.suite(), reason="the capture was killed")
+    if suite.tests:
+        keep_history(suite, run, dead_run_id(dead))
+    keep_data(dead, run)
+
+
+def dead_run_id(dead: Capture) -> str:
+    try:
+        return str(json.loads(dead.settings.read_text("utf-8"))["run_id"])
+    except (OSError, ValueError, KeyError):
+        return dead.folder.name
+
+
+def recover(run: Run, settings: Settings) -> int:
+    """Write the partial metrics of the last capture that was killed, from its records."""
+    found = dead_captures(run.artifacts)
+    if not found:
+        raise EvidenceError(f"{run.artifacts / '.capture'}: expected a killed capture, found none; capture instead")
+    for older in found[:-1]:
+        salvage(run, older)
+    suite = replace(found[-1].suite(), reason="the capture was killed")
+    refuse_empty(suite, settings)
+    baseline = write_evidence(run, settings, found[-1], suite, Stopwatch())
+    keep_data(found[-1], run)
+    if not settings.quiet:
+        print(table(baseline, 0.0))
+    print(f"collect_metrics.py: partial: {suite.reason}{in_flight_text(suite)}", file=sys.stderr)
+    return verdict(suite)
+
+
+def table(baseline: Mapping[str, Any], seconds: float) -> str:
+    """The baseline for people: aligned, with units."""
+    outcomes, durations, coverage = baseline["outcomes"], baseline["durations"], baseline["coverage"]
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in OUTCOMES if outcomes[name])
+    rows = [("tests", f"{outcomes['tests']}: {counts}")]
+    if outcomes["retried_attempts"]:
+        rows.append(("retried attempts", str(outcomes["retried_attempts"])))
+    quantiles = "  ".join(f"{name} {clock(durations[name])}" for name in ("p50", "p90", "p95", "p99", "max"))
+    rows.append(("durations", f"total {clock(durations['total'])}  {quantiles}"))
+    if coverage:
+        rows.append(("lines", share(coverage["statements_covered"], coverage["statements"])))
+        rows.append(("branches", share(coverage["branches_covered"], coverage["branches"])))
+    elif coverage is None:
+        rows.append(("coverage", "nothing measured"))
+    markers = baseline["markers"]
+    rows.append(
+        ("markers", f"{markers['used']} used, {markers['unused']} unused, {markers['unregistered']} unregistered")
+    )
+    if flakes := baseline["flakes"]:
+        rows.append(("flakes", f"{flakes['flaky']} flaky, {flakes['suspected']} suspected in {flakes['runs']} runs"))
+    rows.append(
+        ("populated", f"{baseline['population']['percent']:.1f} % of {baseline['population']['fields']} fields")
+    )
+    stages = "  ".join(f"{name} {clock(value)}" for name, value in baseline["capture"].items())
+    rows.append(("capture", f"{clock(seconds)}: {stages}"))
+    rows.append(("baseline", f"sha256:{baseline['sha256']}"))
+    return "\n".join(f"{name:<17}{text}" for name, text in rows)
+
+
+def clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f} % ({part} of {whole})" if whole else "none to measure"
+
+
+def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    env = os.environ
+    parser = Arguments(__doc__ or "", "collect_metrics")
+    add = parser.add_argument
+    add("--failfast-mode", type=mode, default=env.get("TPR_FAILFAST_MODE", "off"), help="off (default)")
+    add("--skip", action="append", default=[], choices=STAGES, help="leave a stage out (repeatable)")
+    add("--top", type=count, default=25, metavar="N", help="how many slowest tests (default 25)")
+    add("--timeout", type=float, metavar="SECONDS", help="stop the suite after this long")
+    add("--source", action="append", default=[], help="measure this folder or package (default: coverage's own)")
+    add("--trace-all", action="store_true", help="trace pytest's own code between tests too (slower, same lines)")
+    add("--rebaseline", action="store_true", help="make this capture the ladder's baseline")
+    add("--reason", metavar="TEXT", help="why a baseline is lowered; goes into the ladder and the log")
+    add("--coverage-baseline", type=rate, default=env.get("TPR_COVERAGE_BASELINE"), metavar="PERCENT")
+    add("--coverage-target", type=rate, default=env.get("TPR_COVERAGE_TARGET"), metavar="PERCENT")
+    add("--coverage-tolerance", type=rate, default=env.get("TPR_COVERAGE_TOLERANCE_DROP", "1"), metavar="POINTS")
+    add("--recover", action="store_true", help="write what a killed capture had measured, and stop")
+    args = parser.parse_args(words[:cut])
+    promise = Promise(args.coverage_baseline, args.coverage_target, args.coverage_tolerance, args.reason)
+    skip = frozenset(args.skip) | ({"environment"} if env.get("TPR_ENV_VALIDATE") == "skip" else set())
+    settings = Settings(
+        root=args.root,
+        mode=args.failfast_mode,
+        promise=promise,
+        quiet=args.quiet,
+        skip=skip,
+        top=args.top,
+        rebaseline=args.rebaseline,
+        pause=not args.trace_all,
+        timeout=args.timeout,
+        source=tuple(args.source),
+        pytest_args=tuple(words[cut + 1 :]),
+    )
+    return settings, args
+
+
+def mode(text: str) -> str:
+    if text != "off":
+        raise argparse.ArgumentTypeError(f"expected off, got {text!r}")
+    return text
+
+
+def count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got {text!r}")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    settings, args = parse(argv)
+    try:
+        run = Run("collect_metrics", settings.root, (args.artifacts or settings.root / "artifacts").absolute())
+    except EvidenceError as error:
+        return complain("collect_metrics.py", str(error))
+    unset = {key: value for key, value in KEYS.items() if key not in os.environ}
+    run.log.info("metrics_capture_start", mode=settings.mode, pytest_args=settings.pytest_args, defaults=unset)
+    code, problem_text = 2, None
+    try:
+        code = recover(run, settings) if args.recover else capture_suite(run, settings)
+    except EvidenceError as error:
+        problem_text = str(error)
+        complain("collect_metrics.py", problem_text)
+        code = 1 if isinstance(error, RedSuiteError) else 2
+    except KeyboardInterrupt:
+        problem_text = "interrupted"
+    finally:
+        with contextlib.suppress(EvidenceError):
+            run.log.info("metrics_capture_complete", exit=code, problem=problem_text)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
