@@ -132,6 +132,7 @@ class Records:
             kind = outcome_of(report)
             record.setdefault("subtests", {}).setdefault(kind, 0)
             record["subtests"][kind] += 1
+            record["outcome"] = worse(record["outcome"], "failed" if report.failed else "passed")
         elif report.when in PHASES:
             record[report.when] = round(report.duration, 6)
         retried = str(report.outcome) == "rerun"  # pytest-rerunfailures' own outcome

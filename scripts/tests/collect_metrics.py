@@ -147,25 +147,17 @@ def why_partial(suite: Suite, returncode: int, stopped: str | None) -> str | Non
     """Why the recorded tests are not the whole suite; None if they are. `stopped`: what this script did to it."""
     if stopped:
         return stopped
+    if suite.exit is None and returncode < 0:
+        return f"the suite's process was killed by {signal_name(-returncode)}"
     if suite.exit is None:
-        how = (
-            f"killed by {signal_name(-returncode)}" if returncode < 0 else f"ended by itself with status {returncode}"
-        )
-        return f"the suite's process was {how}" if returncode < 0 else f"the suite's process {how}"
-    if suite.exit in (2, 3):
-        errors = len(suite.collect_errors)
-        return (
-            f"{errors} files could not be collected"
-            if errors
-            else suite.stop or EXIT_TEXT.get(suite.exit, "interrupted")
-        )
-    if suite.stop:
-        return suite.stop
+        return f"the suite's process ended in the middle, with status {returncode}"
     if suite.collect_errors:
         return f"{len(suite.collect_errors)} files could not be collected"
-    if suite.torn:
-        return f"{suite.torn} torn records"
-    return None
+    if suite.stop:
+        return suite.stop
+    if suite.exit in (2, 3):
+        return EXIT_TEXT.get(suite.exit, "interrupted")
+    return f"{suite.torn} torn records" if suite.torn else None
 
 
 def signal_name(number: int) -> str:
@@ -991,6 +983,8 @@ def table(baseline: Mapping[str, Any], seconds: float) -> str:
     rows = [("tests", f"{outcomes['tests']}: {counts}")]
     if outcomes["retried_attempts"]:
         rows.append(("retried attempts", str(outcomes["retried_attempts"])))
+    if subtests := outcomes["subtests_passed"] + outcomes["subtests_failed"]:
+        rows.append(("subtests", f"{subtests}: {outcomes['subtests_failed']} failed"))
     quantiles = "  ".join(f"{name} {clock(durations[name])}" for name in ("p50", "p90", "p95", "p99", "max"))
     rows.append(("durations", f"total {clock(durations['total'])}  {quantiles}"))
     if coverage:

@@ -1,0 +1,1 @@
+NAME = "the project's own events"
