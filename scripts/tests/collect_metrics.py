@@ -103,6 +103,7 @@ class Suite:
     exit: int | None = None  # pytest's status; None: it did not come to its end
     stop: str | None = None  # pytest's own reason for stopping early
     torn: int = 0
+    core: str | None = None  # what traced the lines: coverage's measurement core
     abort: str | None = None  # why the suite's process gave up before pytest began
     reason: str | None = None  # why this is not the whole suite
 
@@ -138,7 +139,9 @@ def read_records(lines: Iterable[bytes]) -> Suite:
         elif "collected" in row:
             seen["collected"] = max(seen["collected"], row["collected"])
         else:
-            seen |= {key: row[key] for key in ("registered", "rootdir", "exit", "stop", "abort") if key in row}
+            seen |= {
+                key: row[key] for key in ("registered", "rootdir", "exit", "stop", "abort", "core") if key in row
+            }
     seen["registered"] = tuple(seen.get("registered", ()))
     return Suite(tests=tests, in_flight=tuple(started), **seen)
 
@@ -292,7 +295,8 @@ def case_children(test: Mapping[str, Any]) -> Iterator[str]:
 
 def problem(tag: str, failure: Mapping[str, str]) -> str:
     lead = "" if failure["phase"] == "call" else f"failed on {failure['phase']} with "
-    message = lead + failure["text"].rstrip().rpartition("\n")[2].strip()
+    said = [line[1:].strip() for line in failure["text"].splitlines() if line.startswith("E ")]
+    message = lead + (said or failure["text"].strip().splitlines() or [""])[0]
     return f"<{tag}{attributes(message=message, type=failure['type'])}>{xml(failure['text'])}</{tag}>"
 
 
@@ -416,7 +420,13 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
     cov.set_option("run:parallel", False)
     for option in ("run:dynamic_context", "run:context"):
         cov.set_option(option, None)
+    if foreign := settings["omit"]:
+        known = cov.get_option("run:omit")
+        cov.set_option("run:omit", [*(known if isinstance(known, list) else ()), *foreign])
     cov.start()
+    if not worker:
+        line = json.dumps({"core": dict(cov.sys_info()).get("core")})
+        Path(settings["records"]).write_text(line + "\n", "utf-8")
 
 
 def run_suite(settings_file: str, pytest_args: list[str]) -> int:
@@ -511,11 +521,11 @@ def dead_captures(artifacts: Path) -> list[Capture]:
 
 def open_capture(run: Run, settings: Settings) -> Capture:
     folder = run.artifacts / ".capture" / f"{safe_name(run.id)}-{os.getpid()}"
-    capture = Capture(folder)
+    capture, conftest = Capture(folder), find_conftest()
     contents = {
         "script": str(HERE / "collect_metrics.py"),
         "events": str(HERE / "events.py"),
-        "conftest": str(find_conftest()),
+        "conftest": str(conftest),
         "path": str(capture.settings),
         "records": str(capture.records),
         "data_file": str(capture.data_file),
@@ -525,6 +535,7 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "contexts": not settings.skip & {"coverage", "contexts"},
         "pause": settings.pause and "coverage" not in settings.skip,
         "source": settings.source,
+        "omit": [] if HERE.is_relative_to(run.root) else [str(HERE / "*"), str(conftest)],
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -616,7 +627,7 @@ def validate(run: Run, settings: Settings, env: Mapping[str, str]) -> int:
     return subprocess.run(command, env=dict(env), check=False).returncode
 
 
-def report_coverage(capture: Capture, run: Run) -> dict[str, Any] | None:
+def report_coverage(capture: Capture, run: Run, core: str | None) -> dict[str, Any] | None:
     """Write coverage.xml from the capture's data; its counts, or None if nothing was measured."""
     import coverage  # the environment is validated by now
 
@@ -640,8 +651,7 @@ def report_coverage(capture: Capture, run: Run) -> dict[str, Any] | None:
         return None
     except (coverage.CoverageException, OSError) as error:
         raise EvidenceError(f"coverage data: {one_line(error)}; mend it or pass --skip coverage") from None
-    core = cov.sys_info()
-    return {"core": dict(core).get("core"), **coverage_counts(run.artifacts / "coverage.xml", run.root)}
+    return {"core": core, **coverage_counts(run.artifacts / "coverage.xml", run.root)}
 
 
 def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
@@ -836,7 +846,7 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     """Write every artifact of the capture; returns the baseline. A partial one moves no ladder and no map."""
     env = child_env(run, settings)
     with watch.stage("coverage"):
-        coverage = None if "coverage" in settings.skip else report_coverage(capture, run)
+        coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite.core)
     with watch.stage("durations"):
         durations = durations_body(suite, settings.top)
         run.write("durations.json", DURATIONS_VERSION, durations)
