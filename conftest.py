@@ -10,24 +10,34 @@ moment: what a record says is on disk before the next test starts.
 
 from __future__ import annotations
 
+import _thread
 import importlib.util
 import json
+import math
 import os
+import posixpath
 import re
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 PHASES = ("setup", "call", "teardown")
+MODES = ("off", "soft", "hard")
+FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
 TEXT_LIMIT = 64 * 1024  # characters of one failure's text
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -35,9 +45,7 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("test platform")
     with suppress(ValueError):  # already there: this file is the project's conftest.py and the capture's plugin
-        group.addoption(
-            "--failfast-mode", choices=("off", "soft", "hard"), default=None, help="off (default), soft or hard"
-        )
+        group.addoption("--failfast-mode", choices=MODES, default=None, help="off (default), soft or hard")
         group.addoption("--tpr-capture", metavar="SETTINGS", default=None, help="given by collect_metrics.py")
 
 
@@ -58,24 +66,33 @@ def pytest_configure(config: pytest.Config) -> None:
         name_revision(config, settings)
     if settings:
         start_recording(config, settings)
+    start_failfast(config, settings)
+
+
+def start_failfast(config: pytest.Config, settings: dict[str, Any]) -> None:
+    root = Path(settings.get("root", config.rootpath))
+    artifacts = Path(settings.get("artifacts", root / "artifacts"))
+    mode = failfast_mode(config.getoption("--failfast-mode"), artifacts)
+    if mode != "off" and not config.pluginmanager.has_plugin("tpr-failfast"):
+        maps = [artifacts / "test.map.json", root / "artifacts" / "foundation" / "test.map.json"]
+        config.pluginmanager.register(FailFast(config, mode, find_order(root, config.rootpath, maps)), "tpr-failfast")
+
+
+def failfast_mode(option: str | None, artifacts: Path) -> str:
+    """The mode in force: the flag, else TPR_FAILFAST_MODE, else off; off while an incident forces it."""
+    mode = option or os.environ.get("TPR_FAILFAST_MODE") or "off"
+    if mode not in MODES:
+        raise pytest.UsageError(f"TPR_FAILFAST_MODE: expected one of {', '.join(MODES)}, got {mode!r}")
+    return "off" if (artifacts / FORCED_OFF).exists() else mode
 
 
 def name_revision(config: pytest.Config, settings: dict[str, Any]) -> None:
     """Add the properties `commit` and `run_id` to pytest's own JUnit file, if it writes one."""
     for plugin in config.pluginmanager.get_plugins():
         if add := getattr(plugin, "add_global_property", None):
-            commit = settings["commit"] if settings else git_head(config.rootpath)
-            add("commit", commit or "")
+            commit = settings["commit"] if settings else git(config.rootpath, "rev-parse", "HEAD")
+            add("commit", (commit or "").strip())
             add("run_id", settings.get("run_id") or os.environ.get("TPR_RUN_ID", ""))
-
-
-def git_head(root: Path) -> str | None:
-    try:
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
 
 
 def start_recording(config: pytest.Config, settings: dict[str, Any]) -> None:
@@ -313,6 +330,341 @@ class TracerPause:
         finally:
             if report.when == "teardown":
                 self._resume()
+
+
+class FailFast:
+    """Stops at the first failure, and runs first what the change since the last baseline most likely broke.
+
+    soft orders the collected tests. hard also opens test files as late as it can: the likeliest first, in batches
+    that double, and the rest only when those have passed. Nothing is skipped.
+    """
+
+    def __init__(self, config: pytest.Config, mode: str, order: Order) -> None:
+        self._config, self._mode, self._order = config, mode, order
+        self._later: dict[str, pytest.File] = {}
+        self._wanted: set[str] | None = None  # the test files opened so far; None: all at once
+        self._stop_file = Path(tempfile.gettempdir(), f"tpr-stop-{os.getpid()}")  # tells xdist's workers
+
+    def pytest_report_header(self) -> str:
+        seed = os.environ.get("TPR_SEED")
+        return f"fail-fast: --failfast-mode={self._mode}, TPR_SEED={seed or 'unset'}, order: {self._order.text}"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        options = self._config.option
+        whole = options.collectonly or any("::" in argument for argument in self._config.args)
+        distributed = hasattr(self._config, "workerinput") or getattr(options, "dist", "no") != "no"
+        if self._mode == "hard" and self._order.files and not whole and not distributed:
+            self._wanted = set(self._order.first(1))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["tpr_stop"] = str(self._stop_file)
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        if stop_file := getattr(self._config, "workerinput", {}).get("tpr_stop"):
+            threading.Thread(target=stop_with_others, args=(session, Path(stop_file)), daemon=True).start()
+
+    def pytest_unconfigure(self) -> None:
+        if not hasattr(self._config, "workerinput"):
+            self._stop_file.unlink(missing_ok=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> pytest.CollectReport | None:
+        if self._wanted is None or not isinstance(collector, pytest.File) or collector.nodeid in self._wanted:
+            return None
+        self._later[collector.nodeid] = collector
+        return pytest.CollectReport(collector.nodeid, "passed", None, [])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = self._order.sort(items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if self._wanted is None:
+            return None
+        if session.testsfailed:
+            raise session.Failed(session.shouldfail or "a file could not be collected")
+        size = 1
+        while session.items or self._later:
+            opened = self._order.first(size, among=self._later) or list(self._later)
+            if session.items:
+                self._run(session, session.items, self._later[opened[0]] if opened else None)
+            session.items = self._open(session, opened)
+            size *= 2
+        return True
+
+    def _run(self, session: pytest.Session, batch: Sequence[pytest.Item], after: pytest.File | None) -> None:
+        """pytest's own loop over some of the items; what comes `after` keeps the wider fixtures alive."""
+        upcoming = ComingItem.from_parent(after, name="coming") if after else None
+        for item, following in zip(batch, [*batch[1:], upcoming], strict=True):
+            self._config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+
+    def _open(self, session: pytest.Session, names: Sequence[str]) -> list[pytest.Item]:
+        assert self._wanted is not None
+        self._wanted.update(names)
+        items = [item for name in names for item in session.genitems(self._later.pop(name))]
+        self._config.hook.pytest_collection_modifyitems(session=session, config=self._config, items=items)
+        session.testscollected += len(items)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        return items
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._stop_at(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._stop_at(report)
+
+    def _stop_at(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        session = self._config.pluginmanager.get_plugin("session")
+        if report.failed and session and not session.shouldfail:
+            session.shouldfail = f"{self._mode} fail-fast: stopped at the first failure"
+            if distributor := self._config.pluginmanager.get_plugin("dsession"):
+                distributor.shouldstop = session.shouldfail
+                self._stop_file.touch()
+
+
+def stop_with_others(session: pytest.Session, stop_file: Path) -> None:
+    """On an xdist worker: when another worker's test has failed, start no further test and end the running one."""
+    while not stop_file.exists():
+        time.sleep(0.05)
+    session.shouldstop = "fail-fast: a test failed on another worker"
+    time.sleep(1)
+    _thread.interrupt_main()
+
+
+class ComingItem(pytest.Item):
+    """Stands for the tests of a file that is not open yet."""
+
+    def runtest(self) -> None:
+        raise NotImplementedError("never run")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A changed file: its path at the baseline, the changed lines there, the words of what is defined around them."""
+
+    path: str
+    lines: frozenset[int] = frozenset()
+    words: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Order:
+    """Test files from the likeliest to fail on, and what each word of a test's name says about the change."""
+
+    text: str
+    files: tuple[str, ...] = ()
+    words: Mapping[str, float] = field(default_factory=dict)
+
+    def first(self, count: int, among: Iterable[str] | None = None) -> list[str]:
+        """The `count` likeliest files (of those in `among`)."""
+        known = self.files if among is None else [file for file in self.files if file in set(among)]
+        return list(known[:count])
+
+    def sort(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """The items with the likely files' in front, each file's best matching names first, the rest as they were."""
+        rank = {file: number for number, file in enumerate(self.files)}
+        keys: dict[str, tuple[int, float]] = {}
+        for item in items:
+            file, _, name = item.nodeid.partition("::")
+            place = rank.get(file, len(rank))
+            keys[item.nodeid] = (place, -self.match(name) if place < len(rank) else 0.0)
+        return sorted(items, key=lambda item: keys[item.nodeid])
+
+    def match(self, name: str) -> float:
+        return sum(self.words.get(word, 0.0) for word in name_words(name.partition("[")[0]))
+
+
+def name_words(name: str) -> set[str]:
+    """The words of an identifier: test_parseHTTPHeader gives parse, http, header."""
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+    return {part.lower() for part in parts} - {"test", "tests", "py"}
+
+
+def make_order(baseline: Mapping[str, Any], changes: Sequence[Change], rootdir: str) -> Order:
+    """The order for `changes`, from which test file covered which line at the baseline: a pure function."""
+    files: list[dict[str, Any]] = baseline["files"]
+    covered = covered_changes(baseline, changes)
+    edited = {change.path for change in changes}
+    known = {file["path"] for file in files}
+    own = {path_of(file, rootdir) for file in edited} - {""}
+    words = rare_words(files, changes)
+    failed = {test.partition("::")[0] for test in baseline["failed"]}
+
+    def key(file: Mapping[str, Any]) -> tuple[float, ...]:
+        path = file["path"]
+        match = max(
+            (sum(words.get(word, 0) for word in name_words(f"{path} {name}")) for name in file["names"]), default=0
+        )
+        group = 0 if path in covered else 1 if path in own else 2 if path in failed else 3
+        return (group, -covered.get(path, 0), -round(match, 6), file["seconds"])
+
+    ranked = [(key(file), file["path"]) for file in files]
+    ranked += [((1.0,), path) for path in own - known if is_test_file(path)]
+    likely = [path for (group, *_), path in sorted(ranked) if group < 3]
+    lines = sum(len(change.lines) for change in changes)
+    text = f"{len(likely)} likely files first ({len(changes)} files changed, {lines} lines of the baseline)"
+    return Order(
+        text if likely else f"usual ({len(changes)} files changed, no test known for them)", tuple(likely), words
+    )
+
+
+def covered_changes(baseline: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, float]:
+    """Per test file: how many changed lines it covered. A change that no test's lines meet (an import-time line, a
+    data file) counts for the tests of its file, else of its folder, by a fraction of a line."""
+    sources = {source["path"]: source["covered_by"] for source in baseline["sources"]}
+    files = baseline["files"]
+    found: dict[str, float] = {}
+    for change in changes:
+        rows = sources.get(change.path, ())
+        hits: dict[str, float] = {
+            files[row["file"]]["path"]: len(change.lines & set(line_numbers(row["lines"]))) for row in rows
+        }
+        if not any(hits.values()) and not is_test_file(change.path):
+            hits = dict.fromkeys(nearest_tests(change.path, sources, files), 0.001)
+        for path, count in hits.items():
+            if count:
+                found[path] = found.get(path, 0) + count
+    return found
+
+
+def nearest_tests(path: str, sources: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The test files that cover anything of `path`, else of the nearest folder above it that anything is known of."""
+    if rows := sources.get(path):
+        return {files[row["file"]]["path"] for row in rows}
+    folder = path
+    while "/" in folder:
+        folder = folder.rpartition("/")[0]
+        inside = [rows for source, rows in sources.items() if source.startswith(f"{folder}/")]
+        if inside:
+            return {files[row["file"]]["path"] for rows in inside for row in rows}
+    return set()
+
+
+def rare_words(files: Iterable[Mapping[str, Any]], changes: Iterable[Change]) -> dict[str, float]:
+    """The words around the change, weighted by how few test names have them (inverse document frequency)."""
+    names = [name_words(name) for file in files for name in file["names"]]
+    wanted = frozenset().union(*(change.words for change in changes))
+    counts = Counter(word for words in names for word in words & wanted)
+    return {word: math.log(1 + len(names) / count) for word, count in counts.items()}
+
+
+def line_numbers(ranges: str) -> Iterator[int]:
+    """The numbers of 1-3,7."""
+    for part in filter(None, ranges.split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def path_of(path: str, rootdir: str) -> str:
+    """A path of the project as pytest names it, relative to its rootdir; empty if it is not below it."""
+    return posixpath.relpath(path, rootdir) if rootdir == "." or path.startswith(f"{rootdir}/") else ""
+
+
+def is_test_file(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def read_changes(root: Path, commit: str) -> list[Change]:
+    """What differs between the baseline's commit and the files as they are: committed, staged or not, untracked."""
+    options = [
+        "--no-color",
+        "--no-ext-diff",
+        "--unified=0",
+        "--find-renames",
+        "--relative",
+        "--ignore-submodules=dirty",
+    ]
+    diff = git(root, "-c", "core.quotepath=off", "diff", *options, commit, "--", ".")
+    others = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", ".")
+    if diff is None or others is None:
+        raise LookupError(f"git does not know the baseline's commit {commit[:12]}")
+    changes = [change_of(part, root) for part in re.split(r"^diff --git ", diff, flags=re.MULTILINE)[1:]]
+    return changes + [Change(path, words=frozenset(name_words(path))) for path in filter(None, others.split("\0"))]
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
+
+
+def change_of(diff: str, root: Path) -> Change:
+    """One file's part of `git diff --unified=0`: old lines, and the words of the definitions around the new ones."""
+    old = re.search(r"^--- a/(.+?)\t?$", diff, re.MULTILINE) or re.search(r"^rename from (.+)$", diff, re.MULTILINE)
+    new = re.search(r"^\+\+\+ b/(.+?)\t?$", diff, re.MULTILINE)
+    name = re.match(r"a/(.+?) b/", diff)
+    path = (old or new or name or [""] * 2)[1]
+    lines: set[int] = set()
+    here: set[int] = set()
+    for match in HUNK.finditer(diff):
+        start, size, now, added = (int(match[i]) if match[i] else 1 for i in (1, 2, 3, 4))
+        lines.update(range(start, start + size) if size else (start, start + 1))
+        here.update(range(now, now + max(added, 1)))
+    text = read_text(root / new[1]) if new else ""
+    return Change(path, frozenset(lines), frozenset(name_words(path)) | words_around(text.splitlines(), here))
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace") if path.suffix == ".py" else ""
+    except OSError:
+        return ""
+
+
+DEFINITION = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
+
+
+def words_around(lines: Sequence[str], numbers: Iterable[int]) -> frozenset[str]:
+    """The words of the functions and classes around the lines, told by indentation: works on broken files too."""
+    wanted, words = set(numbers), set[str]()
+    open_blocks: list[tuple[int, set[str]]] = []
+    for number, line in enumerate(lines, 1):
+        code = line.lstrip()
+        if code and code[0] not in "#)]}":
+            indent = len(line) - len(code)
+            while open_blocks and open_blocks[-1][0] >= indent:
+                open_blocks.pop()
+            if match := DEFINITION.match(code):
+                open_blocks.append((indent, name_words(match[1])))
+        if number in wanted:
+            words.update(*(block for _, block in open_blocks))
+    return frozenset(words)
+
+
+def find_order(root: Path, rootdir: Path, maps: Iterable[Path]) -> Order:
+    """The order for the change since the last baseline; the usual one, with the reason, where that is not known."""
+    found = next((path for path in maps if path.is_file()), None)
+    if found is None:
+        return Order("usual (no baseline: capture one with collect_metrics.py)")
+    try:
+        baseline = json.loads(found.read_bytes())
+        if not any((rootdir / file["path"]).is_file() for file in baseline["files"]):
+            return Order("usual (the baseline is that of another root)")
+        if not baseline["commit"]:
+            return Order("usual (the baseline was captured without git)")
+        changes = read_changes(root, baseline["commit"])
+        return make_order(baseline, changes, baseline["rootdir"]) if changes else Order("usual (nothing changed)")
+    except LookupError as error:
+        return Order(f"usual ({error.args[0] if error.args else 'unreadable baseline'})")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return Order(f"usual ({found.name} cannot be used: {type(error).__name__})")
 
 
 def running_coverage() -> Any:
