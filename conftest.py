@@ -75,7 +75,10 @@ def start_failfast(config: pytest.Config, settings: dict[str, Any]) -> None:
     mode = failfast_mode(config.getoption("--failfast-mode"), artifacts)
     if mode != "off" and not config.pluginmanager.has_plugin("tpr-failfast"):
         maps = [artifacts / "test.map.json", root / "artifacts" / "foundation" / "test.map.json"]
-        config.pluginmanager.register(FailFast(config, mode, find_order(root, config.rootpath, maps)), "tpr-failfast")
+        order = find_order(root, config.rootpath, maps)
+        config.pluginmanager.register(FailFast(config, mode, order), "tpr-failfast")
+        if settings and not hasattr(config, "workerinput"):
+            config.pluginmanager.get_plugin("tpr-records").write({"order": order.text})  # type: ignore[union-attr]
 
 
 def failfast_mode(option: str | None, artifacts: Path) -> str:
@@ -129,7 +132,7 @@ class Records:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._write({"start": nodeid})
+        self.write({"start": nodeid})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -142,7 +145,7 @@ class Records:
         self._note(record, report)
         if report.when not in ("setup", "call") and not hasattr(report, "context"):
             del self._pending[key]
-            self._write(record)
+            self.write(record)
 
     def _note(self, record: dict[str, Any], report: pytest.TestReport) -> None:
         if hasattr(report, "context"):  # a subtest: counted beside its test, which fails with it
@@ -169,26 +172,26 @@ class Records:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._write({"collect_error": report.nodeid, **self._failure(report)})
+            self.write({"collect_error": report.nodeid, **self._failure(report)})
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        self._write({"deselected": len(items)})
+        self.write({"deselected": len(items)})
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:
-            self._write({"collected": len(session.items)})
-        self._write({"registered": registered_markers(session.config), "rootdir": str(session.config.rootpath)})
+            self.write({"collected": len(session.items)})
+        self.write({"registered": registered_markers(session.config), "rootdir": str(session.config.rootpath)})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        self._write({"collected": len(ids)})
+        self.write({"collected": len(ids)})
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         stop = session.shouldfail or session.shouldstop
-        self._write({"exit": int(exitstatus), "stop": str(stop) if stop else None})
+        self.write({"exit": int(exitstatus), "stop": str(stop) if stop else None})
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def write(self, line: dict[str, Any]) -> None:
         with suppress(OSError):  # a full disk must not fail somebody's suite; the missing exit line tells
             os.write(self._fd, (_compact(line) + "\n").encode("utf-8", "backslashreplace"))
 
@@ -411,6 +414,8 @@ class FailFast:
         items = [item for name in names for item in session.genitems(self._later.pop(name))]
         self._config.hook.pytest_collection_modifyitems(session=session, config=self._config, items=items)
         session.testscollected += len(items)
+        if records := self._config.pluginmanager.get_plugin("tpr-records"):
+            records.write({"collected": session.testscollected})
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         return items

@@ -44,6 +44,7 @@ DURATIONS_VERSION = "1.0"  # 1.0 first
 MARKERS_VERSION = "1.0"  # 1.0 first
 MAP_VERSION = "1.0"  # 1.0 first
 BASELINE_VERSION = "1.0"  # 1.0 first
+SUMMARY_VERSION = "1.0"  # 1.0 first
 LADDER_VERSION = "1.0"  # 1.0 first
 
 HERE = Path(__file__).resolve().parent
@@ -51,6 +52,9 @@ STAGES = ("environment", "coverage", "contexts", "flakes")  # what --skip can le
 PHASES = ("setup", "call", "teardown")
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 RED = ("failed", "error")
+MODES = ("off", "soft", "hard")
+FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
+STARTED = time.perf_counter()
 KEYS = {  # key of the environment: its default
     "TPR_SEED": "12345",
     "TPR_FAILFAST_MODE": "off",
@@ -103,6 +107,8 @@ class Suite:
     exit: int | None = None  # pytest's status; None: it did not come to its end
     stop: str | None = None  # pytest's own reason for stopping early
     torn: int = 0
+    order: str | None = None  # how a fail-fast mode ordered the tests
+    first_red: dict[str, Any] | None = None  # the first record of a failure, a collection's included
     core: str | None = None  # what traced the lines: coverage's measurement core
     abort: str | None = None  # why the suite's process gave up before pytest began
     reason: str | None = None  # why this is not the whole suite
@@ -127,6 +133,8 @@ def read_records(lines: Iterable[bytes]) -> Suite:
         except ValueError:
             seen["torn"] += 1
             continue
+        if "collect_error" in row or row.get("outcome") in RED:
+            seen.setdefault("first_red", row)
         if "start" in row and "id" not in row:
             started[row["start"]] = None
         elif "id" in row:
@@ -140,7 +148,9 @@ def read_records(lines: Iterable[bytes]) -> Suite:
             seen["collected"] = max(seen["collected"], row["collected"])
         else:
             seen |= {
-                key: row[key] for key in ("registered", "rootdir", "exit", "stop", "abort", "core") if key in row
+                key: row[key]
+                for key in ("registered", "rootdir", "exit", "stop", "abort", "core", "order")
+                if key in row
             }
     seen["registered"] = tuple(seen.get("registered", ()))
     return Suite(tests=tests, in_flight=tuple(started), **seen)
@@ -295,9 +305,14 @@ def case_children(test: Mapping[str, Any]) -> Iterator[str]:
 
 def problem(tag: str, failure: Mapping[str, str]) -> str:
     lead = "" if failure["phase"] == "call" else f"failed on {failure['phase']} with "
-    said = [line[1:].strip() for line in failure["text"].splitlines() if line.startswith("E ")]
-    message = lead + (said or failure["text"].strip().splitlines() or [""])[0]
+    message = lead + said(failure)
     return f"<{tag}{attributes(message=message, type=failure['type'])}>{xml(failure['text'])}</{tag}>"
+
+
+def said(failure: Mapping[str, str]) -> str:
+    """What the exception itself says, in a line: pytest marks it with an E."""
+    marked = [line[1:].strip() for line in failure["text"].splitlines() if line.startswith("E ")]
+    return (marked or failure["text"].strip().splitlines() or [""])[0]
 
 
 def attributes(**pairs: object) -> str:
@@ -531,9 +546,11 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "data_file": str(capture.data_file),
         "run_id": run.id,
         "commit": run.commit[0],
-        "coverage": "coverage" not in settings.skip,
-        "contexts": not settings.skip & {"coverage", "contexts"},
-        "pause": settings.pause and "coverage" not in settings.skip,
+        "root": str(run.root),
+        "artifacts": str(run.artifacts),
+        "coverage": "coverage" not in settings.skip and settings.mode != "hard",
+        "contexts": not settings.skip & {"coverage", "contexts"} and settings.mode != "hard",
+        "pause": settings.pause and "coverage" not in settings.skip and settings.mode != "hard",
         "source": settings.source,
         "omit": [] if HERE.is_relative_to(run.root) else [str(HERE / "*"), str(conftest)],
     }
@@ -564,7 +581,8 @@ def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held
         f"suite = runpy.run_path({str(HERE / 'collect_metrics.py')!r}, run_name='tpr_suite'); "
         f"raise SystemExit(suite['run_suite']({str(capture.settings)!r}, sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", bootstrap, *settings.pytest_args]
+    mode_args = [f"--failfast-mode={settings.mode}"] if settings.mode != "off" else []
+    command = [sys.executable, "-c", bootstrap, *mode_args, *settings.pytest_args]
     inherit = {} if os.name == "nt" else {"pass_fds": (held,)}
     process = subprocess.Popen(command, cwd=settings.root, env=dict(env), **inherit)  # type: ignore[call-overload]
     with stopping(process, settings.timeout) as reasons:
@@ -680,11 +698,13 @@ def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
 def test_files(suite: Suite) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for test in suite.tests:
-        path = test["id"].partition("::")[0]
-        row = rows.setdefault(path, {"path": path, "tests": 0, "seconds": 0.0})
-        row["tests"] += 1
+        path, _, name = test["id"].partition("::")
+        row = rows.setdefault(path, {"path": path, "seconds": 0.0, "names": {}})
         row["seconds"] += seconds_of(test)
-    return [row | {"seconds": round(row["seconds"], 6)} for _, row in sorted(rows.items())]
+        row["names"][name.partition("[")[0]] = None
+    return [
+        {**row, "seconds": round(row["seconds"], 6), "names": list(row["names"])} for _, row in sorted(rows.items())
+    ]
 
 
 def keep_history(suite: Suite, run: Run, run_id: str) -> Path:
@@ -867,6 +887,8 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     parts = {"coverage": coverage, "markers": markers, "flakes": flakes, "ladder": ladder}
     parts |= {"signature": read_signature(run, settings), "seconds": watch.seconds, "scope": scope(suite, settings)}
     body = baseline_body(parts, suite, durations)
+    if settings.mode != "off" and suite.reason:
+        return body  # stopped on purpose: the baseline and its hash stay
     if fresh:
         run.write("reference.metrics.json", BASELINE_VERSION, body)
     baseline = run.write("baseline.metrics.json", BASELINE_VERSION, body)
@@ -910,6 +932,11 @@ def capture_suite(run: Run, settings: Settings) -> int:
             returncode, stopped = run_child(capture, settings, env, held)
         suite = capture.suite()
         suite = replace(suite, reason=why_partial(suite, returncode, stopped))
+        if settings.mode != "off":
+            write_summary(run, settings, suite)
+        if settings.mode == "hard":
+            keep_data(capture, run)
+            return verdict(suite)
         refuse_empty(suite, settings)
         baseline = write_evidence(run, settings, capture, suite, watch)
         keep_data(capture, run)
@@ -918,6 +945,65 @@ def capture_suite(run: Run, settings: Settings) -> int:
     if suite.reason:
         print(f"collect_metrics.py: partial: {one_line(suite.reason)}{in_flight_text(suite)}", file=sys.stderr)
     return verdict(suite)
+
+
+def write_summary(run: Run, settings: Settings, suite: Suite) -> None:
+    """failfast.summary.json of a soft or hard run, its events, and a line for people."""
+    elapsed = round(time.perf_counter() - STARTED, 3)
+    first = suite.first_red and first_failure(suite.first_red)
+    known, earlier = run.artifacts / "failfast.summary.json", None
+    with contextlib.suppress(EvidenceError):
+        earlier = read_artifact(known).get("benchmark") if known.exists() else None
+    facts = {"elapsed_to_detection_s": elapsed, "tests_run": len(suite.tests), "tests_collected": suite.collected}
+    rollback = first and settings.mode == "hard" and rollback_evaluation(run, first)
+    body = {"mode": settings.mode, "first_failure": first, **facts, "order": suite.order}
+    body |= {"partial_metrics": settings.mode == "soft", "rollback": rollback or None, "benchmark": earlier}
+    run.write("failfast.summary.json", SUMMARY_VERSION, body)
+    if first:
+        run.log.warning("early_exit_detected", mode=settings.mode, first_failure=first, **facts)
+    if rollback:
+        run.log.warning(
+            "risk_trigger", trigger="hard_failfast_exit", where=first["id"] if first else None, **rollback
+        )
+    if not settings.quiet:
+        print(summary_table(body))
+    if settings.mode == "hard":
+        print("collect_metrics.py: hard mode writes no metrics for this run; earlier ones stay", file=sys.stderr)
+
+
+def first_failure(row: Mapping[str, Any]) -> dict[str, str]:
+    failure = (
+        row if "collect_error" in row else (row.get("failures") or [{"phase": "call", "type": "", "text": ""}])[0]
+    )
+    phase = "collect" if "collect_error" in row else failure["phase"]
+    identity = row.get("id") or row["collect_error"]
+    return {"id": identity, "phase": phase, "type": failure["type"], "message": one_line(said(failure))}
+
+
+def rollback_evaluation(run: Run, first: Mapping[str, str]) -> dict[str, Any]:
+    """After a hard stop: what is known of the suite as a whole, and what would tell whether to roll back."""
+    path = run.artifacts / "baseline.metrics.json"
+    try:
+        known = read_artifact(path)
+    except EvidenceError:
+        known = {}
+    last = {key: known.get(key) for key in ("run_id", "commit", "generated_at")}
+    return {
+        "reason": f"{first['phase']} of {first['id']} failed",
+        "last_baseline": last,
+        "metrics_of_this_run": False,
+        "next": "collect_metrics.py --failfast-mode off, then enforce_gates.py",
+    }
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    first = summary["first_failure"]
+    rows = [("mode", summary["mode"]), ("order", summary["order"] or "-")]
+    rows.append(("first failure", f"{one_line(first['id'])} ({first['phase']})" if first else "none"))
+    if first:
+        rows.append(("", first["message"]))
+    rows.append(("verdict after", f"{clock(summary['elapsed_to_detection_s'])}, {summary['tests_run']} tests run"))
+    return "\n".join(f"{name:<17}{text}" for name, text in rows)
 
 
 def refuse_empty(suite: Suite, settings: Settings) -> None:
@@ -1013,7 +1099,7 @@ def table(baseline: Mapping[str, Any], seconds: float) -> str:
     )
     stages = "  ".join(f"{name} {clock(value)}" for name, value in baseline["capture"].items())
     rows.append(("capture", f"{clock(seconds)}: {stages}"))
-    rows.append(("baseline", f"sha256:{baseline['sha256']}"))
+    rows.append(("baseline", f"sha256:{baseline['sha256']}" if "sha256" in baseline else "untouched (stopped early)"))
     return "\n".join(f"{name:<17}{text}" for name, text in rows)
 
 
@@ -1033,7 +1119,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
     env = os.environ
     parser = Arguments(__doc__ or "", "collect_metrics")
     add = parser.add_argument
-    add("--failfast-mode", type=mode, default=env.get("TPR_FAILFAST_MODE", "off"), help="off (default)")
+    add("--failfast-mode", type=mode, default=env.get("TPR_FAILFAST_MODE", "off"), help="off (default), soft or hard")
     add("--skip", action="append", default=[], choices=STAGES, help="leave a stage out (repeatable)")
     add("--top", type=count, default=25, metavar="N", help="how many slowest tests (default 25)")
     add("--timeout", type=float, metavar="SECONDS", help="stop the suite after this long")
@@ -1065,8 +1151,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
 
 
 def mode(text: str) -> str:
-    if text != "off":
-        raise argparse.ArgumentTypeError(f"expected off, got {text!r}")
+    if text not in MODES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(MODES)}, got {text!r}")
     return text
 
 
@@ -1093,8 +1179,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvidenceError as error:
         return complain("collect_metrics.py", str(error))
     unset = {key: value for key, value in KEYS.items() if key not in os.environ}
+    if settings.mode != "off" and (run.artifacts / FORCED_OFF).exists():
+        print(
+            "collect_metrics.py: an open incident forces fail-fast off; see enforce_gates.py --resolve",
+            file=sys.stderr,
+        )
+        settings = replace(settings, mode="off")
     run.log.info("metrics_capture_start", mode=settings.mode, pytest_args=settings.pytest_args, defaults=unset)
     code, problem_text = 2, None
+    if settings.mode != "off":
+        run.log.info("failfast_mode_applied", mode=settings.mode)
     try:
         code = recover(run, settings) if args.recover else capture_suite(run, settings)
     except EvidenceError as error:
