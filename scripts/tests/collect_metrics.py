@@ -163,7 +163,7 @@ def why_partial(suite: Suite, returncode: int, stopped: str | None) -> str | Non
     if suite.exit is None and returncode < 0:
         return f"the suite's process was killed by {signal_name(-returncode)}"
     if suite.exit is None:
-        return f"the suite's process ended in the middle, with status {returncode}"
+        return EXIT_TEXT.get(returncode, f"the suite's process ended in the middle, with status {returncode}")
     if suite.collect_errors:
         return f"{len(suite.collect_errors)} files could not be collected"
     if suite.stop:
