@@ -1,0 +1,393 @@
+"""Does the whole chain hold, from a bare machine? Runs the scripts in order and stops where one says no.
+
+    python3.11 scripts/tests/pipeline.py                            the chain
+    python3.11 scripts/tests/pipeline.py baseline                   one stage of it
+    python3.11 scripts/tests/pipeline.py test -- -k lock            this project's own tests
+    python3.11 scripts/tests/pipeline.py --root ../click -- tests   the chain on another project
+
+Makes .venv from requirements.lock if it is missing or no longer matches, and gives all stages one TPR_RUN_ID
+and, where they are unset, TPR_SEED and TPR_FAILFAST_MODE. What follows -- goes to pytest untouched. Needs only
+Python 3.11 or newer. SIGINT and SIGTERM are passed on to the stage that runs.
+
+Reads: requirements.lock. Writes: .venv; what the stages write into the artifacts folder; if .venv can not be
+made, environment_validation_fail into the event log there.
+Exit codes: 0 every stage said yes; 1 one said no; 2 one could not tell, or was stopped. The worst one counts.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - an older Python gets this line, not a traceback from events.py
+    found = ".".join(map(str, sys.version_info[:3]))
+    sys.stderr.write(f"pipeline.py: error: expected Python 3.11 or newer, got {found}; run it with python3.11\n")
+    raise SystemExit(2)
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from events import Arguments, EvidenceError, Run, complain, write_atomic
+
+try:
+    import fcntl
+except ImportError:  # Windows: one pipeline at a time
+    fcntl = None  # type: ignore[assignment]
+SHARED, ALONE = (fcntl.LOCK_SH, fcntl.LOCK_EX) if fcntl else (0, 0)
+
+PROG = "pipeline.py"
+SCRIPTS = Path(__file__).resolve().parent
+PLATFORM = SCRIPTS.parents[1]
+DEFAULTS = {"TPR_SEED": "12345", "TPR_FAILFAST_MODE": "off"}
+VERDICTS = {0: "yes", 1: "no", 2: "could not tell"}
+STAMP = "pipeline.stamp"  # in .venv, what it was made from: unfinished at first, the truth last
+FILL = (  # what the new interpreter runs; the lock's path is added to the last
+    ("-m", "ensurepip", "--default-pip"),
+    ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes", "-r"),
+)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the chain: a script, or pytest itself, and when it runs."""
+
+    name: str
+    script: str
+    question: str
+    chained: bool = True  # part of the chain, not only run by name
+    always: bool = False  # runs even after a stage that did not say yes
+    tests: bool = False  # runs tests: takes pytest's arguments
+
+    @property
+    def is_pytest(self) -> bool:
+        return self.script == "pytest"
+
+
+STAGES = (
+    Stage("environment", "validate_env.py", "is this the recorded environment?"),
+    Stage("baseline", "collect_metrics.py", "what does the suite look like today?", tests=True),
+    Stage("test", "pytest", "do this project's own tests pass?", chained=False, tests=True),
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done: the stages, on which project, with which flags and interpreter."""
+
+    stages: Sequence[Stage]
+    root: Path
+    artifacts: Path
+    quiet: bool
+    extra: Sequence[str]  # pytest's arguments
+    python: Path | None  # None: the platform's own, in .venv
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a stage ended: 0, 1 or 2, or None if it did not run."""
+
+    stage: str
+    code: int | None
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        return "not run" if self.code is None else VERDICTS[self.code]
+
+
+class StoppedError(Exception):
+    """SIGINT or SIGTERM came; by now the child that ran has ended."""
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The pipeline's own arguments, and pytest's after the first --."""
+    own = list(argv)
+    place = own.index("--") if "--" in own else len(own)
+    return own[:place], own[place + 1 :]
+
+
+def choose(name: str | None, stages: Sequence[Stage]) -> list[Stage]:
+    return [stage for stage in stages if (stage.chained if name is None else stage.name == name)]
+
+
+def command(stage: Stage, python: Path, order: Order) -> list[str]:
+    """The command line of a stage: a script gets the common flags, pytest its own arguments only."""
+    extra = order.extra if stage.tests else ()
+    if stage.is_pytest:
+        return [str(python), "-m", "pytest", *extra]
+    line = [str(python), str(SCRIPTS / stage.script), "--root", str(order.root), "--artifacts", str(order.artifacts)]
+    return line + ["--quiet"] * order.quiet + (["--", *extra] if extra else [])
+
+
+def chain_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The stages' environment: the caller's, with one run id and the defaults of what is unset."""
+    run_id = environ.get("TPR_RUN_ID") or f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+    return {**DEFAULTS, **environ, "TPR_RUN_ID": run_id}
+
+
+def translate(code: int) -> int:
+    """A child's exit status as 0, 1 or 2: a signal, a crash or pytest's further codes could not tell."""
+    return code if code in VERDICTS else 2
+
+
+def chain(stages: Sequence[Stage], run: Callable[[Stage], Result]) -> list[Result]:
+    """Run the stages in order; after one that did not say yes, only those that always run."""
+    results: list[Result] = []
+    for stage in stages:
+        holds = all(result.code == 0 for result in results)
+        results.append(run(stage) if holds or stage.always else Result(stage.name, None))
+    return results
+
+
+def worst(results: Sequence[Result]) -> int:
+    return max(result.code for result in results if result.code is not None)
+
+
+def table(results: Sequence[Result]) -> str:
+    rows = [("stage", "verdict", "seconds")]
+    rows += [(r.stage, r.verdict, "" if r.code is None else f"{r.seconds:.1f}") for r in results]
+    return "\n".join(f"{stage:12}  {verdict:14}  {seconds:>7}".rstrip() for stage, verdict, seconds in rows)
+
+
+class Relay:
+    """Runs one child at a time. A signal goes to the child, so that it can save what it has; then StoppedError.
+
+    A terminal sends Ctrl-C to every process of its foreground group: there the child stays in the group and has
+    the signal already. Elsewhere the child has a group of its own and gets it from here. Never twice: a second
+    one tells pytest to drop everything.
+    """
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._signal = 0
+        self._foreground = is_foreground()
+
+    def pass_on(self, number: int, _frame: object = None) -> None:
+        self._signal = number
+        if self._child and not (self._foreground and number == signal.SIGINT):
+            self._child.send_signal(number)
+
+    def check(self) -> None:
+        if self._signal:
+            raise StoppedError(f"stopped by {signal.Signals(self._signal).name}")
+
+    def run(self, line: Sequence[str], environ: Mapping[str, str], cwd: Path, output: int | None = None) -> int:
+        """The child's exit status; its output goes to the descriptor `output`, or where ours goes."""
+        self.check()
+        group = None if self._foreground or os.name == "nt" else 0
+        try:
+            child = subprocess.Popen(line, env=environ, cwd=cwd, stdout=output, stderr=output, process_group=group)
+        except OSError as error:
+            raise EvidenceError(f"{line[0]}: cannot be run: {error.strerror}; pass --python another") from None
+        self._child = child
+        if self._signal:  # it came while the child was being started
+            self.pass_on(self._signal)
+        code = child.wait()
+        self._child = None
+        self.check()
+        return code
+
+
+def is_foreground() -> bool:
+    """Whether a terminal sends its Ctrl-C to this process and its children."""
+    with suppress(OSError, ValueError, AttributeError):  # no terminal, no stdin, Windows
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    return False
+
+
+@contextmanager
+def relaying() -> Iterator[Relay]:
+    relay = Relay()
+    before = {number: signal.signal(number, relay.pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield relay
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def environment(platform: Path, relay: Relay, say: Say) -> Iterator[Path]:
+    """The interpreter of a .venv that matches the lock; no other pipeline makes it anew while this one uses it."""
+    venv, lock = platform / ".venv", platform / "requirements.lock"
+    stamp = stamp_of(lock, venv)
+    place = os.open(platform, os.O_RDONLY) if fcntl else None
+    try:
+        hold(place, SHARED, relay, say)
+        while not is_ready(venv, stamp):
+            hold(place, ALONE, relay, say)
+            if not is_ready(venv, stamp):  # another may have made it meanwhile
+                make(venv, lock, stamp, relay, say)
+            hold(place, SHARED, relay, say)
+        yield venv_python(venv)
+    finally:
+        if place is not None:
+            os.close(place)
+
+
+def stamp_of(lock: Path, venv: Path) -> str:
+    """What an environment is made from: the lock, the interpreter, and its place (its scripts name it)."""
+    try:
+        digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EvidenceError(f"{lock}: cannot be read: {error.strerror}; restore it, or pass --python") from None
+    return "\n".join((digest, sys.version, sys.base_prefix, str(venv), ""))
+
+
+def is_ready(venv: Path, stamp: str) -> bool:
+    with suppress(OSError, UnicodeDecodeError):
+        return venv_python(venv).exists() and (venv / STAMP).read_text("utf-8") == stamp
+    return False
+
+
+def venv_python(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def hold(place: int | None, mode: int, relay: Relay, say: Say) -> None:
+    """Wait until the open folder `place` is locked, SHARED or ALONE; a signal ends the wait."""
+    for attempt in count():
+        relay.check()
+        try:
+            if place is not None:
+                fcntl.flock(place, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt == 0:
+                say("waiting for another pipeline")
+            time.sleep(0.1)
+            continue
+        except OSError:  # a file system without locks: one pipeline at a time
+            pass
+        return
+
+
+def make(venv: Path, lock: Path, stamp: str, relay: Relay, say: Say) -> None:
+    """Make `venv` from `lock`. Before its stamp is written, last, nobody trusts it."""
+    from venv import EnvBuilder  # 40 ms that only this path needs
+
+    say(f"making {venv} from {lock.name}")
+    started = time.monotonic()
+    try:
+        clear(venv)
+        EnvBuilder(symlinks=os.name != "nt").create(venv)
+        fill(venv, lock, relay)
+        write_atomic(venv / STAMP, stamp.encode())
+    except OSError as error:
+        where = error.filename or venv
+        raise EvidenceError(f"{where}: cannot be written: {error.strerror}; make room, or pass --python") from None
+    say(f"made {venv} in {time.monotonic() - started:.1f} s")
+
+
+def clear(venv: Path) -> None:
+    """An empty folder with an unfinished stamp; a folder that this script did not make is not touched."""
+    if venv.is_dir() and any(venv.iterdir()) and not (venv / STAMP).exists():
+        remedy = f"move it away, or use it as it is with --python {venv_python(venv)}"
+        raise EvidenceError(f"{venv}: expected an environment made by {PROG}, got another; {remedy}")
+    venv.mkdir(exist_ok=True)
+    write_atomic(venv / STAMP, b"unfinished\n")
+    for entry in venv.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != STAMP:
+            entry.unlink()
+
+
+def fill(venv: Path, lock: Path, relay: Relay) -> None:
+    """Run FILL; its output is kept in the environment, and quoted where it says why it failed."""
+    log = venv / "pipeline.log"
+    for step in FILL:
+        line = [str(venv_python(venv)), *step, *([str(lock)] if step[-1] == "-r" else [])]
+        with log.open("wb") as stream:
+            code = relay.run(line, os.environ, venv, stream.fileno())
+        if code:
+            said = log.read_text("utf-8", "replace").strip().splitlines() or [f"exit status {code}"]
+            reason = next((text for text in said if text.startswith("ERROR")), said[-1]).strip()
+            what = f"expected {step[1]} to fill it from {lock.name}, got {reason}"
+            raise EvidenceError(f"{venv}: {what}; read {log}, mend it and run again")
+
+
+def carry_out(order: Order, relay: Relay) -> list[Result]:
+    """Run the order's stages, in an environment made first if need be."""
+    say = silent if order.quiet else progress
+    environ = chain_environ(os.environ)
+
+    def run(stage: Stage) -> Result:
+        say(f"{stage.name}: {stage.question}")
+        started = time.monotonic()
+        code = relay.run(command(stage, python, order), environ, order.root if stage.is_pytest else Path.cwd())
+        result = Result(stage.name, translate(code), time.monotonic() - started)
+        say(f"{stage.name}: {result.verdict}, after {result.seconds:.1f} s")
+        return result
+
+    with ExitStack() as stack:
+        try:
+            python = order.python or stack.enter_context(environment(PLATFORM, relay, say))
+        except (EvidenceError, StoppedError) as error:
+            log_unmade(order, str(error))
+            raise
+        return chain(order.stages, run)
+
+
+def log_unmade(order: Order, reason: str) -> None:
+    """No stage ran, so none has said so in the log."""
+    log = Run("pipeline", order.root, order.artifacts).log
+    log.info("environment_validation_start")
+    log.error("environment_validation_fail", reasons=[{"code": "package_missing", "actual": reason}])
+
+
+def silent(_text: str) -> None:
+    """Say nothing."""
+
+
+def progress(text: str) -> None:
+    print(f"{PROG}: {text}", file=sys.stderr, flush=True)
+
+
+def interpreter(text: str) -> Path:
+    """argparse type: an interpreter by path or name, absolute; a link stays a link, as environments need it."""
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text}: expected an interpreter, got nothing that can be run")
+    return Path(found).absolute()
+
+
+def parser() -> Arguments:
+    arguments = Arguments(str(__doc__), "pipeline")
+    names = [stage.name for stage in STAGES]
+    rows = "; ".join(f"{stage.name}: {stage.question}" for stage in STAGES)
+    arguments.add_argument("stage", nargs="?", choices=names, metavar="STAGE", help=f"one stage ({rows})")
+    arguments.add_argument("--python", type=interpreter, help="use this interpreter as it is, make no .venv")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    own, extra = split(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(own)
+    stages = choose(args.stage, STAGES)
+    if extra and not any(stage.tests for stage in stages):
+        return complain(PROG, f"expected nothing after --, as {args.stage} runs no tests; see {PROG} --help")
+    order = Order(stages, args.root, args.artifacts or args.root / "artifacts", args.quiet, extra, args.python)
+    try:
+        with relaying() as relay:
+            results = carry_out(order, relay)
+    except (EvidenceError, StoppedError) as error:
+        return complain(PROG, str(error))
+    if args.stage is None and not args.quiet:
+        with suppress(BrokenPipeError):  # the reader has seen enough
+            print(table(results), flush=True)
+    return worst(results)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
