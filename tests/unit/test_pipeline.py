@@ -481,7 +481,7 @@ def test_a_signal_while_a_stage_is_being_started_reaches_it(tmp_path: Path, monk
         return child
 
     real = subprocess.Popen
-    monkeypatch.setattr(pipeline.subprocess, "Popen", slow_start)
+    monkeypatch.setattr(subprocess, "Popen", slow_start)
     monkeypatch.setattr(pipeline, "STAGES", (a_stage(tmp_path, "sleeps", "import time; time.sleep(30)"),))
     started = time.monotonic()
     assert run_main(tmp_path) == 2
