@@ -338,8 +338,8 @@ class TracerPause:
 class FailFast:
     """Stops at the first failure, and runs first what the change since the last baseline most likely broke.
 
-    soft orders the collected tests. hard also opens test files as late as it can: the likeliest first, in batches
-    that double, and the rest only when those have passed. Nothing is skipped.
+    Test files are opened as late as possible: the likeliest first, in batches that double, and the rest only when
+    those have passed. Nothing is skipped. soft and hard differ in what a capture measures beside the tests.
     """
 
     def __init__(self, config: pytest.Config, mode: str, order: Order) -> None:
@@ -357,7 +357,7 @@ class FailFast:
         options = self._config.option
         whole = options.collectonly or any("::" in argument for argument in self._config.args)
         distributed = hasattr(self._config, "workerinput") or getattr(options, "dist", "no") != "no"
-        if self._mode == "hard" and self._order.files and not whole and not distributed:
+        if self._order.files and not whole and not distributed:
             self._wanted = set(self._order.first(1))
 
     @pytest.hookimpl(optionalhook=True)

@@ -878,7 +878,7 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     with watch.stage("flakes"):
         flakes = None if "flakes" in settings.skip else scan_flakes(run, env)
     ladder, fresh = None, False
-    whole = not suite.reason
+    whole = settings.mode == "off" and not suite.reason
     if whole and coverage and coverage["line_percent"] is not None:
         ladder, fresh = record_ladder(run, settings, coverage)
     if whole and coverage and not settings.skip & {"contexts"}:
@@ -887,8 +887,8 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     parts = {"coverage": coverage, "markers": markers, "flakes": flakes, "ladder": ladder}
     parts |= {"signature": read_signature(run, settings), "seconds": watch.seconds, "scope": scope(suite, settings)}
     body = baseline_body(parts, suite, durations)
-    if settings.mode != "off" and suite.reason:
-        return body  # stopped on purpose: the baseline and its hash stay
+    if settings.mode != "off":
+        return body  # ordered by a change, to stop early: the baseline and its hash stay
     if fresh:
         run.write("reference.metrics.json", BASELINE_VERSION, body)
     baseline = run.write("baseline.metrics.json", BASELINE_VERSION, body)
@@ -1099,7 +1099,9 @@ def table(baseline: Mapping[str, Any], seconds: float) -> str:
     )
     stages = "  ".join(f"{name} {clock(value)}" for name, value in baseline["capture"].items())
     rows.append(("capture", f"{clock(seconds)}: {stages}"))
-    rows.append(("baseline", f"sha256:{baseline['sha256']}" if "sha256" in baseline else "untouched (stopped early)"))
+    rows.append(
+        ("baseline", f"sha256:{baseline['sha256']}" if "sha256" in baseline else "untouched by a fail-fast mode")
+    )
     return "\n".join(f"{name:<17}{text}" for name, text in rows)
 
 
