@@ -2,33 +2,31 @@
 
 The log is JSON lines. Each line carries the SHA-256 of the line before it, so an edited, dropped or reordered
 line shows (`read_log`). An artifact is one JSON document with its own content digest (`Run.write`,
-`read_artifact`). Everything written passes `redact` first. Standard library only; knows none of the scripts.
+`read_artifact`). Everything written is made plain JSON, then loses its secrets, then is hashed. Standard library
+only; knows none of the scripts. What not every run needs is imported where it is used: a script's start counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
-import threading
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from functools import cached_property, lru_cache, partial
 
 try:
-    import fcntl
+    from fcntl import LOCK_EX, LOCK_UN, flock
 except ImportError:  # Windows: one process at a time writes the log
-    fcntl = None  # type: ignore[assignment]
+    LOCK_EX, LOCK_UN, flock = 2, 8, lambda *_: None  # type: ignore[misc]
+
+TYPE_CHECKING = False  # typing itself would cost a third of an interpreter's start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import Any, NoReturn
 
 TAXONOMY = frozenset(
     "metrics_capture_start metrics_capture_complete environment_validation_start environment_validation_ok "
@@ -40,124 +38,171 @@ LOG_NAME = "events.log.jsonl"
 GENESIS = "0" * 64
 MASK = "[redacted]"
 MAX_DEPTH = 64
+MAX_PROBLEMS = 1000
+_OWN_FIELDS = frozenset({"timestamp", "event", "context"})
+_ENVELOPE = frozenset({"artifact", "schema_version", "run_id", "generated_at", "commit", "dirty", "sha256"})
 
 
 class EvidenceError(Exception):
     """Bad input or an unusable place; its text is one line: what, where, expected, actual, remedy."""
 
 
-_SECRET_WORD = (
-    r"pass(?:word|wd|phrase)|pwd|secret|token|api[\W_]?key|access[\W_]?key|private[\W_]?key|authorization|cookie"
-    r"|credential|dsn|(?:database|db|redis|mongo|mongodb|postgres|mysql|amqp|broker)[\W_]?ur[li]"
+_WORDS = (
+    r"(?:pass(?:word|wd|phrase)|pwd|secret|token|authorization|cookie|credential|dsn"
+    r"|(?:api|access|account|private|signing|encryption|deploy|ssh)[\W_]{0,2}key"
+    r"|(?:database|db|redis|mongo|mongodb|postgres|postgresql|mysql|amqp|broker|sqlalchemy)[\W_]{0,2}ur[li])s?"
 )
-_SECRET_KEY = re.compile(rf"(?:^|[\W_]|(?<=[a-z0-9]))(?:{_SECRET_WORD})s?(?:$|[\W_])", re.IGNORECASE)
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_DATA_KEY = re.compile(r"/|\\|::|\.\w{1,4}$")  # a path or a node id is data, not the name of a field
-_TOKENS = (  # hints that stand in every such token (in lower case), and its published form
-    ("akia asia abia acca aroa aida", r"(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}(?![A-Za-z0-9])"),  # AWS
-    ("ghp_ gho_ ghu_ ghs_ ghr_ github_", r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"),
-    ("glpat- glptt- gldt- glrt- glcbt- gloas- glsoat- glft- glimt- glagent-", r"gl[a-z]{2,5}-[\w-]{16,}"),  # GitLab
-    ("xox xapp- hooks.slack", r"xox[a-z]-[\w-]{8,}|xapp-[\w-]{8,}|hooks\.slack\.com/services/[\w/]+"),
-    ("k_live_ k_test_ whsec_", r"[srp]k_(?:live|test)_\w{10,}|whsec_\w{16,}"),  # Stripe
-    ("sq0 shp", r"sq0(?:atp|csp)-[\w-]{20,}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),  # Square, Shopify
-    ("aiza ya29. gocspx", r"AIza[\w-]{35}|ya29\.[\w-]{10,}|GOCSPX-[\w-]{20,}"),  # Google
-    ("sk-", r"sk-(?:ant-|proj-|svcacct-)?[\w-]{20,}"),  # OpenAI, Anthropic
-    ("npm_ pypi-ag hf_ dop_v1", r"npm_[A-Za-z0-9]{30,}|pypi-AgE[\w-]{20,}|hf_[A-Za-z0-9]{20,}|dop_v1_[0-9a-f]{32,}"),
-    ("sg. atatt3 :aa", r"SG\.[\w-]{16,}\.[\w-]{16,}|ATATT3[\w=-]{20,}|\d{8,10}:AA[\w-]{33}(?![\w-])"),
-    ("eyj", r"eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"),  # JWT
+_SECRET_KEY = rf"(?ai){_WORDS}(?:$|[\W_\d])"
+_DATA_KEY = r"/|\\|::|\.(?:py[iwx]?|json[lc]?|toml|ya?ml|ini|cfg|txt|md|rst|xml|html|lock|hash|log|sh)$"
+_PLACE = r"^(?:OLD)?PWD$|(?:FILE|PATH|DIR|HOME|SOCK)$"  # such a variable says where a thing is, not what
+# A text with none of these, in lower case, and no long word after an underscore, has no secret of the forms below:
+# looking for them keeps an ordinary line cheap. The masking itself may then take its time.
+_HINTS = (
+    "passw passp pwd secret token key cred dsn url uri authoriz cookie bearer basic @ -----begin eyj akia asia abia "
+    "acca aiza ya29. gocspx- glpat- gloas- gldt- glrt- glptt- glcbt- xox xapp- hooks.slack api/webhooks/ :aa sk- "
+    "sg. hvs. sq0 pypi-a atatt3"
+).split()
+_UNDERSCORED = re.compile("_[A-Za-z0-9]{16}")
+# In each form, group 1 stays and what follows it is the secret, replaced whole.
+_TOKEN = r"""(?xa)()(?: -----BEGIN\ [A-Z0-9\ ]{1,40}----- [\s\S]*? (?: -----END\ [A-Z0-9\ ]{1,40}----- | \Z ) |
+    (?: (?<![A-Za-z0-9]) | (?<=\\[nrt]) ) (?:
+    eyJ[\w-]{5,999}\.[\w-]{5,}(?:\.[\w-]*)?                                                 # JWT
+  | (?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])                                      # AWS
+  | AIza[\w-]{35} | ya29\.[\w-]{10,} | GOCSPX-[\w-]{20,}                                    # Google
+  | gl(?:pat|oas|dt|rt|ptt|cbt)-[\w-]{16,}                                                  # GitLab
+  | xox[a-z]-[\w-]{8,} | xapp-[\w-]{8,} | hooks\.slack\.com/services/[\w/]+                 # Slack
+  | api/webhooks/\d+/[\w-]+ | \d{8,10}:AA[\w-]{33}(?![\w-])                                 # Discord, Telegram
+  | sk-(?=[\w-]{0,80}[A-Z0-9])[\w-]{20,} | SG\.[\w-]{16,}\.[\w-]{16,} | hvs\.[\w-]{20,}     # OpenAI, SendGrid, Vault
+  | sq0[a-z]{3}-[\w-]{20,} | pypi-A[\w-]{20,} | ATATT3[\w=-]{20,}                           # Square, PyPI, Atlassian
+  | (?:gh[pousr]|github_pat|[srp]k_(?:live|test)|whsec|npm|hf|do[opr]_v1|shp(?:at|ca|pa|ss)|gl(?:sa|c)|sntry[su]
+      |dckr_pat|rubygems)_[A-Za-z0-9]{16}[\w-]*   # GitHub, Stripe, npm, Hugging Face, DigitalOcean, Shopify, ...
+    ))"""
+_NODE_ID = r"(?s)[^\s\[:]+\.py(?:::[^\s\[:]+)*(?:\[.*\])?"
+_BASIC = r"(?:[A-Za-z\d+/]{4})+(?:[A-Za-z\d+/]{4}|[A-Za-z\d+/]{3}=|[A-Za-z\d+/]{2}==)(?![\w+/=])"
+_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
+_VALUE = rf"(?!\[redacted|(?:none|null|true|false)\b)(?:{_QUOTED}|(?:\[redacted\]|[^\s,;&)}}\]])+)"
+_LOOSE = (  # not sought in a node id: a test's parameters are source code, and ids must stay apart
+    r"(?ai)(?<![a-z])((?:authorization|cookie)\\?[\"']?\s*[:=](?![:=])\s*)[^\r\n]+",
+    r"(?ai)(\bbearer\s+)(?![a-z]{1,19}(?![\w~+/=-]|\.\w))[\w.~+/=-]{4,}",
+    rf"(?a)(\b(?:[Bb]asic|BASIC)\s+)(?=\w*(?:[\d+/=]|[a-z][A-Z])){_BASIC}",
+    r"(://)(?:[^\s/?#\"'<>@:]*:[^\s/\"'<>]*|[^\s/?#\"'<>]+)(?=@)",
+    rf"(?ai)({_WORDS}[_-]?\d{{0,3}}\\?[\"']?\s*(?:=(?!=)|:(?![:=/]))\s*){_VALUE}",
 )
-_FORMS = (  # hints, what precedes the secret and stays (group 1), the secret
-    ("-----begin", r"(?s)()-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)"),
-    ("bearer", r"(?i)(\bbearer\s+)(?=[\w.~+/=-]*\d|[\w.~+/=-]{20})[\w.~+/=-]{8,}"),
-    ("basic", r"(?i)(\bbasic\s+)(?=[A-Za-z+/]*[0-9=])[A-Za-z0-9+/]{6,}={0,2}(?![\w+/=])"),
-    ("authoriz cookie", r"(?i)(?<![A-Za-z])((?:authorization|cookie)[\"']?\s*[:=](?![:=])\s*)[^\r\n]+"),
-    (
-        "passw passp pwd secret token key credential dsn url uri",
-        rf"(?i)((?:{_SECRET_WORD})s?[\"']?\s*(?:=(?!=)|:(?![:=/]))\s*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)}}\]]+)",
-    ),
-    ("://", r"(://)[^/\s@?#]+(?=@)"),
-    *((hints, rf"(?<![A-Za-z0-9])()(?:{form})") for hints, form in _TOKENS),
-)
-_SECRETS = tuple((tuple(hints.split()), re.compile(form)) for hints, form in _FORMS)
-_HINTS = tuple(hint for hints, _ in _SECRETS for hint in hints)
+_CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
+_ESCAPE = "backslashreplace"  # a lone surrogate is written as the JSON escape that it is read back from
+_LARGEST = 10**4300  # an integer of more digits can be neither written nor read
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_parse = json.JSONDecoder(parse_constant=int).decode  # int() refuses NaN and Infinity, which are not JSON
 
 
+@lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
     """Whether a field or environment variable of this name holds a secret, in any case and joiner."""
-    return not _DATA_KEY.search(name) and _SECRET_KEY.search(_CAMEL.sub("_", name)) is not None
+    if re.search(_DATA_KEY, name):  # a path or a node id is data, not the name of a field
+        return False
+    return re.search(_SECRET_KEY, re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name)) is not None
 
 
 def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The values, longest first, of the environment variables whose names say secret (TPR_ ones are public)."""
-    found = {v for k, v in environ.items() if len(v) >= 6 and not k.startswith("TPR_") and is_secret_name(k)}
-    return tuple(sorted(found, key=lambda value: (-len(value), value)))
+    names = [name for name in environ if is_secret_name(name) and not name.startswith("TPR_")]
+    values = {environ[name] for name in names if not re.search(_PLACE, name)}
+    return tuple(sorted((v for v in values if len(v) >= 6 and v not in MASK), key=lambda v: (-len(v), v)))
 
 
-def _suspicious(text: str, secrets: Iterable[str]) -> bool:
-    return any(map(text.lower().__contains__, _HINTS)) or any(s in text or _compact(s)[1:-1] in text for s in secrets)
+def _suspicious(text: str) -> bool:
+    lowered = text.lower()
+    for hint in _HINTS:
+        if hint in lowered:
+            return True
+    return _UNDERSCORED.search(text) is not None
 
 
 def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` with every secret that its own form or the values in `secrets` give away replaced by a mask."""
     for secret in secrets:
         text = text.replace(secret, MASK)
-    lowered = text.lower()
-    for hints, form in _SECRETS:
-        if any(map(lowered.__contains__, hints)):
-            text = form.sub(rf"\g<1>{MASK}", text)
+    if _suspicious(text):
+        for form in (_TOKEN,) if re.fullmatch(_NODE_ID, text) else (_TOKEN, *_LOOSE):
+            text = re.sub(form, rf"\g<1>{MASK}", text)
     return text
 
 
-def redact(value: Any, secrets: Iterable[str] = (), depth: int = 0) -> Any:
-    """`value` as plain JSON data without secrets; what JSON cannot hold becomes its repr, value by value."""
-    with suppress(TypeError, ValueError, RecursionError):  # nearly all is harmless: look once at the whole
-        if not _suspicious(_compact(value), secrets):
-            return value
-    if isinstance(value, str):
-        return redact_text(str(value), secrets)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, Mapping) and depth < MAX_DEPTH:
-        return dict(_redact_item(key, item, secrets, depth + 1) for key, item in value.items())
-    if isinstance(value, list | tuple | set | frozenset) and depth < MAX_DEPTH:
-        rows = value if isinstance(value, list | tuple) else sorted(value, key=repr)
-        return [redact(item, secrets, depth + 1) for item in rows]
+def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """`value` as plain JSON data without secrets; what JSON cannot hold becomes text, value by value."""
+    return _clean(value, tuple(secrets), ())
+
+
+def _clean(value: Any, secrets: tuple[str, ...], above: tuple[int, ...]) -> Any:
     try:
-        return redact_text(str(value) if isinstance(value, os.PathLike) else repr(value), secrets)
-    except Exception as error:  # a foreign __repr__ may raise anything; the neighbours stay
-        return f"<{type(value).__name__}: repr raised {type(error).__name__}>"
+        if isinstance(value, str):
+            return redact_text(_whole_characters(value), secrets)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float) and abs(value) < (_LARGEST if isinstance(value, int) else float("inf")):
+            return value
+        if isinstance(value, _CONTAINERS):
+            return _clean_container(value, secrets, above)
+        return redact_text(_whole_characters(str(value) if isinstance(value, os.PathLike) else repr(value)), secrets)
+    except Exception as error:  # foreign methods may raise anything; the neighbours stay
+        return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
-def _redact_item(key: Any, item: Any, secrets: Iterable[str], depth: int) -> tuple[str, Any]:
-    name = key if isinstance(key, str) else str(redact(key, secrets, depth))
-    hide = item is not None and not isinstance(item, bool) and is_secret_name(name)
-    return redact_text(name, secrets), MASK if hide else redact(item, secrets, depth)
+def _clean_container(value: Any, secrets: tuple[str, ...], above: tuple[int, ...]) -> Any:
+    if id(value) in above or len(above) == MAX_DEPTH:
+        return f"<{type(value).__name__}: {'contains itself' if id(value) in above else 'nested too deep'}>"
+    above = (*above, id(value))
+    if not isinstance(value, Mapping):
+        rows = [_clean(item, secrets, above) for item in value]
+        return sorted(rows, key=_compact) if isinstance(value, set | frozenset) else rows
+    document = {}
+    for key, item in value.items():
+        clean = _clean(key, secrets, above)
+        name = clean if isinstance(clean, str) else _compact(clean)
+        hide = is_secret_name(key if isinstance(key, str) else name) and not isinstance(item, bool | None)
+        document[name] = MASK if hide else _clean(item, secrets, above)
+    return document
+
+
+def _whole_characters(text: str) -> str:
+    """Plain str in which a pair of surrogates is the character it stands for: as JSON would read it back."""
+    text = str.__str__(text)
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def canonical(document: Any) -> bytes:
-    """Canonical JSON: UTF-8, sorted keys, no spaces, no NaN; a lone surrogate stays the escape it came from."""
+    """Canonical JSON: UTF-8, sorted keys, no spaces, no NaN or Infinity."""
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace")
+    return text.encode(errors=_ESCAPE)
 
 
 def content_digest(document: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of the document without its own `sha256`, as canonical JSON."""
-    return hashlib.sha256(canonical({k: v for k, v in document.items() if k != "sha256"})).hexdigest()
+    return sha256(canonical({k: v for k, v in document.items() if k != "sha256"}))
+
+
+def sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def indented(value: Any, indent: str = "") -> str:
     """JSON for people: a container that fits in a line stays on it, so a list of rows reads as a table."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if len(text) + len(indent) <= 160 or not isinstance(value, dict | list) or not value:
-        return text
+    container = isinstance(value, dict | list)
+    if not container or len(value) <= 80:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if not container or len(indent) + len(text) <= 160:
+            return text
     inner = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{inner}{json.dumps(k, ensure_ascii=False)}: {indented(v, inner)}" for k, v in value.items()]
+        rows = [f"{json.dumps(key, ensure_ascii=False)}: {indented(item, inner)}" for key, item in value.items()]
     else:
-        rows = [inner + indented(item, inner) for item in value]
-    opening, closing = ("{", "}") if isinstance(value, dict) else ("[", "]")
-    return opening + "\n" + ",\n".join(rows) + f"\n{indent}{closing}"
+        rows = [indented(item, inner) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{inner}" + f",\n{inner}".join(rows) + f"\n{indent}{closing}"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -178,103 +223,108 @@ def read_artifact(path: Path, artifact: str | None = None) -> dict[str, Any]:
     name = artifact or path.name
     remedy = f"remove {path.name} and produce it anew"
     try:
-        document = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        document = _parse(path.read_bytes().decode())
+        if not isinstance(document, dict) or document.get("artifact") != name:
+            raise EvidenceError(f"{path}: expected artifact {name!r}, got another document; {remedy}")
+        stated, actual = document.get("sha256"), content_digest(document)
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; produce it first") from None
     except (ValueError, RecursionError) as error:
         raise EvidenceError(f"{path}: expected a JSON artifact, got {one_line(error)}; {remedy}") from None
-    if not isinstance(document, dict) or document.get("artifact") != name:
-        raise EvidenceError(f"{path}: expected artifact {name!r}, got another document; {remedy}")
-    actual = content_digest(document)
-    if document.get("sha256") != actual:
-        stated = one_line(document.get("sha256"))
-        raise EvidenceError(f"{path}: expected sha256 {stated}, got {actual}: changed since written; {remedy}")
+    if stated != actual:
+        changed = f"expected sha256 {one_line(stated)}, got {actual}: changed since written"
+        raise EvidenceError(f"{path}: {changed}; {remedy}")
     return document
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 class EventLog:
-    """Appends to the event log: one write a line under a file lock, chained, safe for threads and processes."""
+    """Appends to the event log: one write a line under a file lock, chained, safe for threads, processes, forks.
+
+    It must not be called from a signal handler (which may have interrupted an append): raise there, log later.
+    """
 
     def __init__(self, path: Path, script: str, run_id: str) -> None:
         self.path = path
-        self._context = _compact({"run_id": run_id, "script": script})[:-1]
+        self._context = '"context":' + _compact({"run_id": run_id, "script": script})[:-1]
         self._secrets = secret_values(os.environ)
-        self._guard = threading.Lock()
-        self._pid, self._fd = 0, -1
+        self._written_secrets = tuple(_compact(secret)[1:-1] for secret in self._secrets)
+        self._fd, self._pid = -1, 0
+        self._open()
+
+    def _open(self) -> None:
+        import threading
+
+        if self._pid:
+            os.close(self._fd)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._fd, self._guard, self._pid = os.open(self.path, flags, 0o644), threading.Lock(), os.getpid()
         self._end, self._prev, self._last = -1, GENESIS, ""  # end of file, its last line's hash and timestamp
 
-    def info(self, event: str, **fields: Any) -> None:
+    def info(self, event: str, /, **fields: Any) -> None:
         self._append("info", event, fields)
 
-    def warning(self, event: str, **fields: Any) -> None:
+    def warning(self, event: str, /, **fields: Any) -> None:
         self._append("warning", event, fields)
 
-    def error(self, event: str, **fields: Any) -> None:
+    def error(self, event: str, /, **fields: Any) -> None:
         self._append("error", event, fields)
 
     def _append(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         if event not in TAXONOMY:
             raise ValueError(f"unknown event {event!r}; PLAN.md lists the taxonomy")
-        if taken := {"timestamp", "event", "context"} & fields.keys():
-            raise ValueError(f"field {min(taken)!r} is the log's own")
+        if not _OWN_FIELDS.isdisjoint(fields):
+            raise ValueError(f"fields {sorted(_OWN_FIELDS)} are the log's own")
+        body = self._body(fields)
         try:
-            body = _compact(fields)
-        except (TypeError, ValueError, RecursionError):
-            body = ""
-        if not body or _suspicious(body, self._secrets):
-            body = _compact(redact(fields, self._secrets))
-        with self._guard, self._locked() as fd:
-            lead = self._catch_up(fd)
-            self._last = max(self._last, timestamp())  # a clock set back does not take the log with it
-            context = f'{self._context},"pid":{self._pid},"level":"{level}","prev":"{self._prev}"}}'
-            head = f'{{"timestamp":"{self._last}","event":"{event}","context":{context}'
-            line = (head + ("," + body[1:] if fields else "}")).encode("utf-8", "backslashreplace")
-            self._write(fd, lead + line + b"\n")
-            self._prev = hashlib.sha256(line).hexdigest()
-
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        if self._pid != os.getpid():  # a fork shares the parent's lock: open anew
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-            self._pid, self._end = os.getpid(), -1
-        if fcntl:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
-            yield self._fd
-        finally:
-            if fcntl:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    def _catch_up(self, fd: int) -> bytes:
-        """Learn the last line if another writer wrote it; a newline to write first if that line is torn."""
-        end = os.fstat(fd).st_size
-        if end == self._end:
-            return b""
-        tail, size = b"", 4096
-        while len(tail) < end and tail.count(b"\n", 0, -1) == 0:
-            tail = _read_at(fd, max(0, end - size), min(size, end))
-            size *= 8
-        whole = tail.endswith(b"\n")
-        last = tail[:-1].rpartition(b"\n")[2] if whole else tail.rpartition(b"\n")[2]
-        self._end = end
-        self._prev = hashlib.sha256(last).hexdigest() if end else GENESIS
-        self._last = last[14:41].decode("ascii", "replace") if last.startswith(b'{"timestamp":"2') else ""
-        return b"" if whole or not end else b"\n"
-
-    def _write(self, fd: int, data: bytes) -> None:
-        try:
-            written = os.write(fd, data)
-            if written < len(data):
-                raise OSError(28, "no room for a whole line")
+            if self._pid != os.getpid():  # a fork shares the parent's lock, and may share a guard that is held
+                self._open()
+            with self._guard:
+                flock(self._fd, LOCK_EX)
+                try:
+                    self._write_line(level, event, body)
+                finally:
+                    flock(self._fd, LOCK_UN)
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(fd, self._end)
             raise EvidenceError(f"{self.path}: cannot be appended to: {error.strerror}; make room") from None
-        self._end += written
+
+    def _body(self, fields: Mapping[str, Any]) -> str:
+        """The fields as JSON. Most are plain and harmless: a look at the text tells, and saves the walk."""
+        try:
+            text = _compact(fields)
+            text.isascii() or text.encode()  # refuses a lone surrogate
+            deep = text.count("[") + text.count("{") > MAX_DEPTH
+            if not (deep or _suspicious(text) or any(secret in text for secret in self._written_secrets)):
+                return text
+        except Exception:  # whatever it was, the walk puts its name where the value was
+            pass
+        return _compact(redact(fields, self._secrets))
+
+    def _write_line(self, level: str, event: str, body: str) -> None:
+        fd = self._fd
+        end = os.lseek(fd, 0, os.SEEK_END)
+        lead = b"" if end == self._end else self._catch_up(fd, end)
+        self._last = max(self._last, timestamp())  # a clock set back does not take the log with it
+        context = f'{self._context},"pid":{self._pid},"level":"{level}","prev":"{self._prev}"}}'
+        comma = "," if len(body) > 2 else ""
+        line = f'{{"timestamp":"{self._last}","event":"{event}",{context}{comma}{body[1:]}'.encode(errors=_ESCAPE)
+        data = lead + line + b"\n"
+        written = os.write(fd, data)
+        if written < len(data):
+            os.ftruncate(fd, end)
+            raise OSError(28, "no room for a whole line")
+        self._end, self._prev = end + written, sha256(line)
+
+    def _catch_up(self, fd: int, end: int) -> bytes:
+        """Learn the last line, which another writer wrote; a newline to write first if that line is torn."""
+        tail, size = b"", 4096
+        while len(tail) < end and b"\n" not in tail[:-1]:
+            os.lseek(fd, max(0, end - size), os.SEEK_SET)
+            tail = os.read(fd, min(size, end))
+            size *= 8
+        last = tail.removesuffix(b"\n").rpartition(b"\n")[2]
+        self._prev = sha256(last) if end else GENESIS
+        self._last = last[14:41].decode("ascii", "replace") if last.startswith(b'{"timestamp":"2') else ""
+        return b"" if tail.endswith(b"\n") or not end else b"\n"
 
     def close(self) -> None:
         if self._pid == os.getpid():
@@ -282,55 +332,71 @@ class EventLog:
             self._pid = 0
 
 
-def _read_at(fd: int, offset: int, size: int) -> bytes:
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.read(fd, size)
-
-
 def timestamp() -> str:
     """Now as RFC 3339 in UTC with microseconds; of fixed width, so text order is time order."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
 
 
-@dataclass(frozen=True)
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 class LogReading:
     """A log as read: its events in order, the hash of its last line, and every line that does not hold."""
 
-    events: list[dict[str, Any]]
-    head: str
-    problems: list[str]
+    def __init__(self, events: list[dict[str, Any]], head: str, problems: list[str]) -> None:
+        self.events, self.head, self.problems = events, head, problems
 
 
 def read_log(path: Path) -> LogReading:
-    """Read and verify an event log; a torn, forged, dropped or reordered line is a problem, never an error."""
+    """Read and verify an event log; a torn, forged, dropped or reordered line is a problem, never an error.
+
+    A log that is not there has no events; one that cannot be read is an EvidenceError.
+    """
+    reading = LogReading([], GENESIS, [])
+    last, more = "", 0
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                line = raw.removesuffix(b"\n")
+                record, found = _check_line(line, reading.head, last)
+                if len(line) == len(raw):
+                    found.append("torn (no newline at its end)")
+                if record:
+                    reading.events.append(record)
+                    last = record["timestamp"]
+                room = MAX_PROBLEMS - len(reading.problems)
+                reading.problems += [f"line {number}: {problem}" for problem in found[:room]]
+                more += len(found[room:])
+                reading.head = sha256(line)
     except FileNotFoundError:
-        data = b""
+        pass
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
-    lines = data.split(b"\n")
-    problems = [f"line {len(lines)}: torn (no newline at its end)"] if lines.pop() else []
-    events: list[dict[str, Any]] = []
-    head, last = GENESIS, ""
-    for number, line in enumerate(lines + ([data.rpartition(b"\n")[2]] if problems else []), 1):
-        try:
-            record = json.loads(line, parse_constant=_refuse_constant)
-            stamp, name, prev = record["timestamp"], record["event"], record["context"]["prev"]
-            order = stamp >= last
-        except (ValueError, TypeError, KeyError, RecursionError):
-            problems.append(f"line {number}: torn or not an event")
-        else:
-            if prev != head:
-                problems.append(f"line {number}: expected prev {head[:12]}, got {one_line(prev, 12)}: chain broken")
-            if name not in TAXONOMY:
-                problems.append(f"line {number}: unknown event {one_line(name)}")
-            if not order:
-                problems.append(f"line {number}: {stamp} is earlier than the line before")
-            events.append(record)
-            last = stamp
-        head = hashlib.sha256(line).hexdigest()
-    return LogReading(events, head, problems)
+    if more:
+        reading.problems.append(f"and {more} more")
+    return reading
+
+
+def _check_line(line: bytes, head: str, last: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The event in this line, if it is one, and what does not hold of it after a line with this hash and time."""
+    try:
+        record = _parse(line.decode())
+        stamp, name, prev = record["timestamp"], record["event"], record["context"]["prev"]
+        if not isinstance(stamp + name + prev, str):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None, ["torn or not an event"]
+    found = []
+    if prev != head:
+        found.append(f"expected prev {head[:12]}, got {one_line(prev, 12)}: chain broken")
+    if name not in TAXONOMY:
+        found.append(f"unknown event {one_line(name)}")
+    if stamp < last:
+        found.append(f"{one_line(stamp)} is earlier than the line before")
+    return record, found
 
 
 class Run:
@@ -338,12 +404,11 @@ class Run:
 
     def __init__(self, script: str, root: Path, artifacts: Path) -> None:
         self.script, self.root, self.artifacts = script, root, artifacts
-        self.id = os.environ.get("TPR_RUN_ID") or f"{time.strftime('%Y%m%dT%H%M%SZ')}-{uuid.uuid4().hex[:8]}"
+        made = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
+        self.id = _whole_characters(os.environ.get("TPR_RUN_ID") or made)
         try:
             artifacts.mkdir(parents=True, exist_ok=True)
             self.log = EventLog(artifacts / LOG_NAME, script, self.id)
-            with self.log._locked():
-                pass
         except OSError as error:
             where = error.filename or artifacts
             raise EvidenceError(f"{where}: cannot be written: {error.strerror}; pass --artifacts another") from None
@@ -351,31 +416,35 @@ class Run:
     @cached_property
     def commit(self) -> tuple[str | None, bool]:
         """git HEAD of the root (None without git or a commit) and whether tracked or new files differ from it."""
-        command = ["git", "-C", str(self.root), "status", "--porcelain=v2", "--branch", "--", "."]
-        with suppress(ValueError):
-            command.append(f":(exclude){self.artifacts.relative_to(self.root).as_posix()}")
+        import subprocess
+
+        command = "git --no-optional-locks status --porcelain=v2 --branch -- .".split()
+        if self.artifacts.is_relative_to(self.root):
+            command.append(f":(exclude,literal){self.artifacts.relative_to(self.root).as_posix()}")
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            done = subprocess.run(command, cwd=self.root, capture_output=True, check=False)
         except OSError:
             return None, False
-        lines = done.stdout.splitlines()
+        lines = done.stdout.decode(errors="replace").splitlines()
         oid = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "(initial)")
         return None if oid == "(initial)" else oid, any(not line.startswith("#") for line in lines)
 
     def write(self, artifact: str, schema_version: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Write `body` in its envelope to artifacts/`artifact`; returns the document as written."""
+        if not _ENVELOPE.isdisjoint(body):
+            raise ValueError(f"fields {sorted(_ENVELOPE)} are the envelope's own")
         commit, dirty = self.commit
-        envelope = {
+        document: dict[str, Any] = {
             "artifact": artifact,
             "schema_version": schema_version,
             "run_id": self.id,
             "generated_at": timestamp(),
             "commit": commit,
             "dirty": dirty,
+            **redact(body, secret_values(os.environ)),
         }
-        document: dict[str, Any] = {**envelope, **redact(body, secret_values(os.environ))}
         document["sha256"] = content_digest(document)
-        self.write_bytes(artifact, (indented(document) + "\n").encode("utf-8", "backslashreplace"))
+        self.write_bytes(artifact, (indented(document) + "\n").encode(errors=_ESCAPE))
         return document
 
     def write_bytes(self, name: str, data: bytes) -> None:
@@ -390,21 +459,30 @@ class Arguments(argparse.ArgumentParser):
     """The flags that every script has, with a script's docstring as its help and one-line usage errors."""
 
     def __init__(self, doc: str, script: str) -> None:
-        formatter = argparse.RawDescriptionHelpFormatter
+        formatter = partial(argparse.RawDescriptionHelpFormatter, width=110)  # asking the terminal is a slow import
         super().__init__(prog=f"{script}.py", description=doc, formatter_class=formatter, allow_abbrev=False)
-        self.add_argument("--root", type=folder, default=Path.cwd(), help="project under test (default: here)")
-        self.add_argument("--artifacts", type=Path, help="where evidence goes (default: ROOT/artifacts)")
+        self.add_argument("--root", type=folder, default=".", help="project under test (default: here)")
+        self.add_argument("--artifacts", type=_path, help="where evidence goes (default: ROOT/artifacts)")
         self.add_argument("--quiet", action="store_true", help="no table at the end, no progress")
 
     def error(self, message: str) -> NoReturn:
         self.exit(complain(self.prog, f"{one_line(message)}; see {self.prog} --help"))
 
 
+def _path(text: str) -> Path:
+    from pathlib import Path
+
+    return Path(text)
+
+
 def folder(text: str) -> Path:
     """argparse type: an existing folder, absolute."""
-    path = Path(text).absolute()
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing"
+    try:
+        path = _path(text).absolute()
+        found = "" if path.is_dir() else "a file" if path.exists() else "nothing"
+    except OSError as error:
+        found = str(error.strerror)
+    if found:
         raise argparse.ArgumentTypeError(f"{text}: expected a folder, got {found}")
     return path
 
