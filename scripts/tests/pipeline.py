@@ -23,19 +23,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older Python gets this line, 
     sys.stderr.write(f"pipeline.py: error: expected Python 3.11 or newer, got {found}; run it with python3.11\n")
     raise SystemExit(2)
 
-import argparse
-import hashlib
 import os
-import shutil
 import signal
-import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
 
 from events import Arguments, EvidenceError, Run, complain, write_atomic
 
@@ -45,9 +36,15 @@ except ImportError:  # Windows: one pipeline at a time
     fcntl = None  # type: ignore[assignment]
 SHARED, ALONE = (fcntl.LOCK_SH, fcntl.LOCK_EX) if fcntl else (0, 0)
 
+TYPE_CHECKING = False  # what --help does not need is imported where it is used
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    Say = Callable[[str], None]
+
 PROG = "pipeline.py"
-SCRIPTS = Path(__file__).resolve().parent
-PLATFORM = SCRIPTS.parents[1]
 DEFAULTS = {"TPR_SEED": "12345", "TPR_FAILFAST_MODE": "off"}
 VERDICTS = {0: "yes", 1: "no", 2: "could not tell"}
 STAMP = "pipeline.stamp"  # in .venv, what it was made from: unfinished at first, the truth last
@@ -55,23 +52,26 @@ FILL = (  # what the new interpreter runs; the lock's path is added to the last
     ("-m", "ensurepip", "--default-pip"),
     ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes", "-r"),
 )
-Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
 class Stage:
-    """One row of the chain: a script, or pytest itself, and when it runs."""
+    """One row of the chain: a script, or pytest itself; whether it is part of the chain or only run by name, runs
+    even after a stage that did not say yes, and runs tests, so that it takes pytest's arguments.
+    """
 
-    name: str
-    script: str
-    question: str
-    chained: bool = True  # part of the chain, not only run by name
-    always: bool = False  # runs even after a stage that did not say yes
-    tests: bool = False  # runs tests: takes pytest's arguments
-
-    @property
-    def is_pytest(self) -> bool:
-        return self.script == "pytest"
+    def __init__(
+        self,
+        name: str,
+        script: str,
+        question: str,
+        *,
+        chained: bool = True,
+        always: bool = False,
+        tests: bool = False,
+    ) -> None:
+        self.name, self.script, self.question = name, script, question
+        self.chained, self.always, self.tests = chained, always, tests
+        self.is_pytest = script == "pytest"
 
 
 STAGES = (
@@ -81,29 +81,29 @@ STAGES = (
 )
 
 
-@dataclass(frozen=True)
 class Order:
-    """What is to be done: the stages, on which project, with which flags and interpreter."""
+    """What is to be done: the stages, on which project, with which flags, pytest arguments and interpreter."""
 
-    stages: Sequence[Stage]
-    root: Path
-    artifacts: Path
-    quiet: bool
-    extra: Sequence[str]  # pytest's arguments
-    python: Path | None  # None: the platform's own, in .venv
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        root: Path,
+        artifacts: Path,
+        *,
+        quiet: bool = False,
+        extra: Sequence[str] = (),
+        python: Path | None = None,
+    ) -> None:
+        self.stages, self.root, self.artifacts = stages, root, artifacts
+        self.quiet, self.extra, self.python = quiet, extra, python  # python None: the platform's own, in .venv
 
 
-@dataclass(frozen=True)
 class Result:
     """How a stage ended: 0, 1 or 2, or None if it did not run."""
 
-    stage: str
-    code: int | None
-    seconds: float = 0.0
-
-    @property
-    def verdict(self) -> str:
-        return "not run" if self.code is None else VERDICTS[self.code]
+    def __init__(self, stage: str, code: int | None, seconds: float = 0.0) -> None:
+        self.stage, self.code, self.seconds = stage, code, seconds
+        self.verdict = "not run" if code is None else VERDICTS[code]
 
 
 class StoppedError(Exception):
@@ -126,13 +126,20 @@ def command(stage: Stage, python: Path, order: Order) -> list[str]:
     extra = order.extra if stage.tests else ()
     if stage.is_pytest:
         return [str(python), "-m", "pytest", *extra]
-    line = [str(python), str(SCRIPTS / stage.script), "--root", str(order.root), "--artifacts", str(order.artifacts)]
+    script = str(scripts_folder() / stage.script)
+    line = [str(python), script, "--root", str(order.root), "--artifacts", str(order.artifacts)]
     return line + ["--quiet"] * order.quiet + (["--", *extra] if extra else [])
+
+
+def scripts_folder() -> Path:
+    from pathlib import Path
+
+    return Path(__file__).resolve().parent
 
 
 def chain_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """The stages' environment: the caller's, with one run id and the defaults of what is unset."""
-    run_id = environ.get("TPR_RUN_ID") or f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+    run_id = environ.get("TPR_RUN_ID") or f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
     return {**DEFAULTS, **environ, "TPR_RUN_ID": run_id}
 
 
@@ -184,6 +191,8 @@ class Relay:
 
     def run(self, line: Sequence[str], environ: Mapping[str, str], cwd: Path, output: int | None = None) -> int:
         """The child's exit status; its output goes to the descriptor `output`, or where ours goes."""
+        import subprocess
+
         self.check()
         group = None if self._foreground or os.name == "nt" else 0
         try:
@@ -238,8 +247,10 @@ def environment(platform: Path, relay: Relay, say: Say) -> Iterator[Path]:
 
 def stamp_of(lock: Path, venv: Path) -> str:
     """What an environment is made from: the lock, the interpreter, and its place (its scripts name it)."""
+    from hashlib import sha256
+
     try:
-        digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+        digest = sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
         raise EvidenceError(f"{lock}: cannot be read: {error.strerror}; restore it, or pass --python") from None
     return "\n".join((digest, sys.version, sys.base_prefix, str(venv), ""))
@@ -257,24 +268,24 @@ def venv_python(venv: Path) -> Path:
 
 def hold(place: int | None, mode: int, relay: Relay, say: Say) -> None:
     """Wait until the open folder `place` is locked, SHARED or ALONE; a signal ends the wait."""
-    for attempt in count():
+    told = place is None
+    while place is not None:
         relay.check()
         try:
-            if place is not None:
-                fcntl.flock(place, mode | fcntl.LOCK_NB)
+            return fcntl.flock(place, mode | fcntl.LOCK_NB)
         except BlockingIOError:
-            if attempt == 0:
+            if not told:
                 say("waiting for another pipeline")
+            told = True
             time.sleep(0.1)
-            continue
         except OSError:  # a file system without locks: one pipeline at a time
-            pass
-        return
+            return None
+    return None
 
 
 def make(venv: Path, lock: Path, stamp: str, relay: Relay, say: Say) -> None:
     """Make `venv` from `lock`. Before its stamp is written, last, nobody trusts it."""
-    from venv import EnvBuilder  # 40 ms that only this path needs
+    from venv import EnvBuilder
 
     say(f"making {venv} from {lock.name}")
     started = time.monotonic()
@@ -290,7 +301,9 @@ def make(venv: Path, lock: Path, stamp: str, relay: Relay, say: Say) -> None:
 
 
 def clear(venv: Path) -> None:
-    """An empty folder with an unfinished stamp; a folder that this script did not make is not touched."""
+    """Leave an empty folder with an unfinished stamp; what this script did not make is not touched."""
+    from shutil import rmtree
+
     if venv.is_dir() and any(venv.iterdir()) and not (venv / STAMP).exists():
         remedy = f"move it away, or use it as it is with --python {venv_python(venv)}"
         raise EvidenceError(f"{venv}: expected an environment made by {PROG}, got another; {remedy}")
@@ -298,7 +311,7 @@ def clear(venv: Path) -> None:
     write_atomic(venv / STAMP, b"unfinished\n")
     for entry in venv.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            rmtree(entry)
         elif entry.name != STAMP:
             entry.unlink()
 
@@ -319,6 +332,8 @@ def fill(venv: Path, lock: Path, relay: Relay) -> None:
 
 def carry_out(order: Order, relay: Relay) -> list[Result]:
     """Run the order's stages, in an environment made first if need be."""
+    from pathlib import Path
+
     say = silent if order.quiet else progress
     environ = chain_environ(os.environ)
 
@@ -332,7 +347,7 @@ def carry_out(order: Order, relay: Relay) -> list[Result]:
 
     with ExitStack() as stack:
         try:
-            python = order.python or stack.enter_context(environment(PLATFORM, relay, say))
+            python = order.python or stack.enter_context(environment(scripts_folder().parents[1], relay, say))
         except (EvidenceError, StoppedError) as error:
             log_unmade(order, str(error))
             raise
@@ -356,9 +371,13 @@ def progress(text: str) -> None:
 
 def interpreter(text: str) -> Path:
     """argparse type: an interpreter by path or name, absolute; a link stays a link, as environments need it."""
-    found = shutil.which(text)
+    from argparse import ArgumentTypeError
+    from pathlib import Path
+    from shutil import which
+
+    found = which(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text}: expected an interpreter, got nothing that can be run")
+        raise ArgumentTypeError(f"{text}: expected an interpreter, got nothing that can be run")
     return Path(found).absolute()
 
 
@@ -377,7 +396,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     stages = choose(args.stage, STAGES)
     if extra and not any(stage.tests for stage in stages):
         return complain(PROG, f"expected nothing after --, as {args.stage} runs no tests; see {PROG} --help")
-    order = Order(stages, args.root, args.artifacts or args.root / "artifacts", args.quiet, extra, args.python)
+    artifacts = args.artifacts or args.root / "artifacts"
+    order = Order(stages, args.root, artifacts, quiet=args.quiet, extra=extra, python=args.python)
     try:
         with relaying() as relay:
             results = carry_out(order, relay)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unit
 
-SCRIPTS = Path(pipeline.__file__).parent
+SCRIPTS = pipeline.scripts_folder()
 A, B, C = (Stage(name, f"{name}.py", "?", tests=name == "b") for name in "abc")
 ALWAYS = Stage("report", "report.py", "?", always=True)
 FILLED = "import pathlib; pathlib.Path('filled').open('a').write('x')"  # a FILL step; runs in the environment
@@ -34,7 +34,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "platform"
     place.mkdir()
     (place / "requirements.lock").write_text("# nothing\n")
-    monkeypatch.setattr(pipeline, "PLATFORM", place)
+    monkeypatch.setattr(pipeline, "scripts_folder", lambda: place / "scripts" / "tests")
     monkeypatch.setattr(pipeline, "FILL", (("-c", FILLED),))
     monkeypatch.setattr(pipeline, "STAGES", (a_stage(tmp_path, "first", ""),))
     return place
@@ -101,7 +101,7 @@ def test_the_table_shows_what_ran_and_what_did_not() -> None:
     ids=["no tests", "tests", "nothing extra", "pytest itself"],
 )
 def test_only_what_runs_tests_gets_pytests_arguments(stage: Stage, extra: list[str], expected: list[str]) -> None:
-    order = Order([stage], Path("/r"), Path("/e"), True, extra, None)
+    order = Order([stage], Path("/r"), Path("/e"), quiet=True, extra=extra)
     assert pipeline.command(stage, Path("/python"), order) == ["/python", *expected]
 
 
@@ -327,7 +327,8 @@ def driver(folder: Path, changes: str = "", flags: str = "--quiet") -> list[str]
     script.write_text(
         f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
         "import pathlib, pipeline; from pipeline import Stage\n"
-        f"folder = pipeline.PLATFORM = pathlib.Path({str(folder)!r})\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
+        "pipeline.scripts_folder = lambda: folder / 'scripts' / 'tests'\n"
         "pipeline.STAGES = (Stage('first', str(folder / 'first.py'), '?'),)\n"
         f"pipeline.FILL = (('-c', {FILLED!r}),)\n"
         f"{changes}\n"
