@@ -718,7 +718,8 @@ def exception_of(report: pytest.TestReport | pytest.CollectReport) -> tuple[str,
     """The exception's type and the report's text, cut in its middle if it is longer than TEXT_LIMIT."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = report.longreprtext
-    message = crash.message if crash else text
+    marked = re.findall(r"^E +(\S.*)", text, re.MULTILINE)  # a file that cannot be imported has no crash entry
+    message = crash.message if crash else marked[-1] if marked else text
     named = re.match(r"((?:\w+\.)*\w+)(?::|$)", message)
     kind = "AssertionError" if message.startswith("assert ") else named[1] if named else "Failed"
     if len(text) > TEXT_LIMIT:

@@ -62,6 +62,8 @@ KEYS = {  # key of the environment: its default
 }
 TARGET_STEP = 2.0  # points of line and branch coverage that a new ladder asks for
 HORIZON_DAYS = 90
+UNREADABLE = (ValueError, ArithmeticError, TypeError, LookupError, AttributeError, RecursionError)  # safe_load's own
+LADDER_LIMIT = 64 * 1024  # bytes of a ladder that are read: YAML's parser is slow on hostile depth
 HISTORY_KEPT = 30
 EXIT_TEXT = {3: "pytest had an internal error", 4: "pytest refused its arguments", 5: "pytest collected no tests"}
 
@@ -751,7 +753,7 @@ def read_ladder(path: Path) -> Ladder | None:
     import yaml  # needed after a run only
 
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        document = yaml.safe_load(path.read_bytes()[:LADDER_LIMIT])
         baseline = document["baseline"]
         line, branch = float(baseline["line"]), baseline["branch"]
         return Ladder(path, line, None if branch is None else float(branch), document)
@@ -759,7 +761,7 @@ def read_ladder(path: Path) -> Ladder | None:
         return None
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (*UNREADABLE, yaml.YAMLError) as error:
         detail = f"{type(error).__name__}: {one_line(error)}"
         remedy = "mend it or record it anew with --rebaseline"
         raise EvidenceError(f"{path}: expected baseline.line and baseline.branch, got {detail}; {remedy}") from None
