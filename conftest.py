@@ -49,12 +49,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption("--tpr-capture", metavar="SETTINGS", default=None, help="given by collect_metrics.py")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Keep pytest-cov out of a capture, whatever the project's addopts ask: two tracers would fight."""
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Keep pytest-cov out of a capture, whatever the project's addopts ask: two tracers would fight.
+
+    A wrapper, because pytest-cov's own hook is a `tryfirst`, and it is registered later, so it is called earlier.
+    """
     options = early_config.known_args_namespace
     if getattr(options, "tpr_capture", None) and hasattr(options, "cov_source"):
         options.cov_source = []
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -174,13 +178,16 @@ class Records:
         if report.failed:
             self.write({"collect_error": report.nodeid, **self._failure(report)})
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self.write({"rootdir": str(session.config.rootpath)})
+
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         self.write({"deselected": len(items)})
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:
             self.write({"collected": len(session.items)})
-        self.write({"registered": registered_markers(session.config), "rootdir": str(session.config.rootpath)})
+        self.write({"registered": registered_markers(session.config)})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -222,14 +229,12 @@ class WorkerStart:
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_getremotemodule(self) -> str:
         script, path = self._settings["script"], self._settings["path"]
-        scripts = str(Path(script).parent)
+        remote = importlib.import_module("xdist.remote").__file__  # not imported there: pytest wants to be first
         return (
-            f"import runpy, sys\nsys.path.insert(0, {scripts!r})\n"
+            f"import runpy, sys\nsys.path.insert(0, {str(Path(script).parent)!r})\n"
             f"suite = runpy.run_path({script!r}, run_name='tpr_suite')\n"
             f"suite['enter_suite']({path!r}, worker=True)\n"
-            "import xdist.remote\n"
-            "code = compile(open(xdist.remote.__file__, 'rb').read(), xdist.remote.__file__, 'exec')\n"
-            "exec(code, globals())\n"
+            f"exec(compile(open({remote!r}, 'rb').read(), {remote!r}, 'exec'), globals())\n"
         )
 
 
@@ -720,7 +725,7 @@ def exception_of(report: pytest.TestReport | pytest.CollectReport) -> tuple[str,
     text = report.longreprtext
     marked = re.findall(r"^E +(\S.*)", text, re.MULTILINE)  # a file that cannot be imported has no crash entry
     message = crash.message if crash else marked[-1] if marked else text
-    named = re.match(r"((?:\w+\.)*\w+)(?::|$)", message)
+    named = re.match(r"((?:[\w<>]+\.)*\w+)(?::|$)", message)
     kind = "AssertionError" if message.startswith("assert ") else named[1] if named else "Failed"
     if len(text) > TEXT_LIMIT:
         text = f"{text[: TEXT_LIMIT // 2]}\n[... {len(text) - TEXT_LIMIT} characters ...]\n{text[-TEXT_LIMIT // 2 :]}"

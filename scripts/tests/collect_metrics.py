@@ -19,6 +19,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -164,15 +165,20 @@ def why_partial(suite: Suite, returncode: int, stopped: str | None) -> str | Non
         return stopped
     if suite.exit is None and returncode < 0:
         return f"the suite's process was killed by {signal_name(-returncode)}"
+    if suite.exit is None and (suite.rootdir or returncode not in EXIT_TEXT):
+        return f"the records end in the middle; the suite's process ended with status {returncode}"
     if suite.exit is None:
-        return EXIT_TEXT.get(returncode, f"the suite's process ended in the middle, with status {returncode}")
+        return EXIT_TEXT[returncode]
     if suite.collect_errors:
         return f"{len(suite.collect_errors)} files could not be collected"
     if suite.stop:
         return suite.stop
     if suite.exit in (2, 3):
         return EXIT_TEXT.get(suite.exit, "interrupted")
-    return f"{suite.torn} torn records" if suite.torn else None
+    if suite.torn:
+        return f"{suite.torn} records are torn"
+    missing = suite.collected - len(suite.tests)
+    return f"{missing} of {suite.collected} collected tests did not finish" if missing > 0 else None
 
 
 def signal_name(number: int) -> str:
@@ -487,6 +493,15 @@ class Capture:
     def settings(self) -> Path:
         return self.folder / "settings.json"
 
+    @property
+    def origin(self) -> tuple[str, str | None, bool]:
+        """Run id, commit and dirtiness of the run that made this capture, whatever is checked out by now."""
+        try:
+            known = json.loads(self.settings.read_bytes())
+            return known["run_id"], known["commit"], known["dirty"]
+        except (OSError, ValueError, KeyError):
+            return self.folder.name, None, False
+
     def suite(self) -> Suite:
         try:
             with self.records.open("rb") as stream:
@@ -548,6 +563,7 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "data_file": str(capture.data_file),
         "run_id": run.id,
         "commit": run.commit[0],
+        "dirty": run.commit[1],
         "root": str(run.root),
         "artifacts": str(run.artifacts),
         "coverage": "coverage" not in settings.skip and settings.mode != "hard",
@@ -556,12 +572,18 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "source": settings.source,
         "omit": [] if HERE.is_relative_to(run.root) else [str(HERE / "*"), str(conftest)],
     }
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(capture.settings, json.dumps(contents).encode())
-    except OSError as error:
-        raise EvidenceError(f"{folder}: cannot be written: {error.strerror}; make room for it") from None
     return capture
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be written: {error.strerror}; make room for it") from None
 
 
 def find_conftest() -> Path:
@@ -576,8 +598,8 @@ def safe_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:100]
 
 
-def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held: int) -> tuple[int, str | None]:
-    """Run the suite in its own process; returns its status and, if this script stopped it, the reason."""
+def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held: int, stops: Stops) -> int:
+    """Run the suite in its own process, to its end or until it is stopped; returns its status."""
     bootstrap = (
         f"import os, runpy, sys; sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); "
         f"suite = runpy.run_path({str(HERE / 'collect_metrics.py')!r}, run_name='tpr_suite'); "
@@ -586,58 +608,84 @@ def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held
     mode_args = [f"--failfast-mode={settings.mode}"] if settings.mode != "off" else []
     command = [sys.executable, "-c", bootstrap, *mode_args, *settings.pytest_args]
     inherit = {} if os.name == "nt" else {"pass_fds": (held,)}
-    process = subprocess.Popen(command, cwd=settings.root, env=dict(env), **inherit)  # type: ignore[call-overload]
-    with stopping(process, settings.timeout) as reasons:
+    try:
+        process = subprocess.Popen(command, cwd=settings.root, env=dict(env), **inherit)  # type: ignore[call-overload]
+    except OSError as error:
+        raise EvidenceError(f"{settings.root}: no suite can run here: {error.strerror}; check it") from None
+    with stops.passed_to(process, settings.timeout):
         if "coverage" not in settings.skip:
-            with contextlib.suppress(ImportError):
-                import coverage  # noqa: F401 - while the suite runs; needed after it
+            import coverage  # noqa: F401 - while the suite runs; needed after it
         process.wait()
-    return process.returncode, reasons[0] if reasons else None
+    return int(process.returncode)
 
 
-@contextlib.contextmanager
-def stopping(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[list[str]]:
-    """Pass interruptions on to the suite, give it a moment to end by itself, and say why it was stopped."""
-    from threading import Timer  # --help should not wait for it
+class Stops:
+    """Why a capture was stopped: by signals or its time limit. The suite gets a moment to end by itself.
 
-    reasons: list[str] = []
-    timers: list[Timer] = []
+    A signal outside the suite is only noted: what was measured is written to its end. A second Ctrl-C is not.
+    """
 
-    def after(seconds: float, action: Callable[[], None]) -> None:
-        timer = Timer(seconds, action)
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._timers: list[threading.Timer] = []
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def passed_to(self, process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[None]:
+        self._process = process
+        if self.reasons:
+            process.kill()
+        if timeout:
+            self._after(timeout, lambda: self._stop(f"stopped after --timeout {timeout:g} s", 3))
+        try:
+            yield
+        finally:
+            self._process = None
+            for timer in self._timers:
+                timer.cancel()
+
+    def _take(self, number: int, _frame: object) -> None:
+        grace, told = (5, in_foreground()) if number == signal.SIGINT else (1, False)
+        if self._process:
+            self._stop(f"interrupted by {signal_name(number)}", grace, told)
+        elif self.reasons and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            self.reasons.append(f"interrupted by {signal_name(number)}")
+
+    def _stop(self, reason: str, grace: float, told: bool = False) -> None:
+        self.reasons.append(reason)
+        if not (process := self._process):
+            return
+        if len(self.reasons) > 1:
+            process.kill()
+        elif not told:
+            process.send_signal(signal.SIGINT) if os.name != "nt" else process.terminate()
+        self._after(grace, process.kill)
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, action)
         timer.daemon = True
         timer.start()
-        timers.append(timer)
-
-    def out_of_time() -> None:
-        reasons.append(f"stopped after --timeout {timeout:g} s")
-        process.send_signal(signal.SIGINT)
-        after(3, process.kill)
-
-    def forward(number: int, _frame: object) -> None:
-        reasons.append(f"interrupted by {signal_name(number)}")
-        if number == signal.SIGTERM or len(reasons) > 1 or not in_foreground():
-            process.send_signal(number)
-        after(5 if number == signal.SIGINT and len(reasons) == 1 else 1, process.kill)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    if timeout:
-        after(timeout, out_of_time)
-    try:
-        yield reasons
-    finally:
-        for timer in timers:
-            timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        self._timers.append(timer)
 
 
 def in_foreground() -> bool:
     """Whether a terminal delivers Ctrl-C to the suite's process as well as to this one."""
     try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, AttributeError, ValueError):
-        return False
+        with open("/dev/tty", "rb") as terminal:  # noqa: PTH123 - a device
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except (OSError, AttributeError):
+        return os.name == "nt"
 
 
 def validate(run: Run, settings: Settings, env: Mapping[str, str]) -> int:
@@ -709,19 +757,18 @@ def test_files(suite: Suite) -> list[dict[str, Any]]:
     ]
 
 
-def keep_history(suite: Suite, run: Run, run_id: str) -> Path:
+def keep_history(suite: Suite, run: Run, origin: tuple[str, str | None, bool]) -> None:
     """Write the run's JUnit file into history, oldest files beyond HISTORY_KEPT removed."""
-    commit, dirty = run.commit
     history = run.artifacts / "history"
-    history.mkdir(exist_ok=True)
-    name, number = safe_name(run_id), 1
+    with writing(history):
+        history.mkdir(exist_ok=True)
+    name, number = safe_name(origin[0]), 1
     while (path := history / (f"{name}.xml" if number == 1 else f"{name}.{number}.xml")).exists():
         number += 1
-    run.write_bytes(f"history/{path.name}", junit(suite, run_id, commit, dirty))
+    run.write_bytes(f"history/{path.name}", junit(suite, *origin))
     kept = sorted(history.glob("*.xml"), key=lambda file: (file.stat().st_mtime_ns, file.name))
     for old in kept[:-HISTORY_KEPT]:
         old.unlink(missing_ok=True)
-    return path
 
 
 def scan_flakes(run: Run, env: Mapping[str, str]) -> dict[str, Any] | None:
@@ -801,10 +848,8 @@ def record_ladder(run: Run, settings: Settings, coverage: Mapping[str, Any]) -> 
         document = new_ladder(coverage, run.commit[0], settings.promise, time.time())
         text = "# The promise about coverage, in percent and points; PLAN.md explains each key.\n"
         text += yaml.safe_dump(document, sort_keys=False)
-        try:
+        with writing(path):
             write_atomic(path, text.encode())
-        except OSError as error:
-            raise EvidenceError(f"{path}: cannot be written: {error.strerror}; make room for it") from None
     else:
         assert known
         document = known.document
@@ -876,7 +921,7 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
         markers = markers_body(suite)
         run.write("markers.usage.json", MARKERS_VERSION, markers)
     with watch.stage("history"):
-        keep_history(suite, run, run.id)
+        keep_history(suite, run, capture.origin)
     with watch.stage("flakes"):
         flakes = None if "flakes" in settings.skip else scan_flakes(run, env)
     ladder, fresh = None, False
@@ -917,36 +962,60 @@ def child_env(run: Run, settings: Settings) -> dict[str, str]:
     return env
 
 
-def capture_suite(run: Run, settings: Settings) -> int:
+def capture_suite(run: Run, settings: Settings, stops: Stops) -> int:
     """Validate, run, write, show: the whole capture; its exit code."""
     watch, env = Stopwatch(), child_env(run, settings)
-    began = time.perf_counter()
     if "environment" not in settings.skip:
         with watch.stage("environment"):
             refused = validate(run, settings, env)
         if refused:
             return 1 if refused == 1 else 2
+    need_packages(settings)
     for dead in dead_captures(run.artifacts):
         salvage(run, dead)
+    if stops.reasons:
+        raise EvidenceError(f"{settings.root}: {stops.reasons[0]} before the suite ran; capture again")
     capture = open_capture(run, settings)
     with alive(capture.folder) as held:
         with watch.stage("suite"):
-            returncode, stopped = run_child(capture, settings, env, held)
+            returncode = run_child(capture, settings, env, held, stops)
         suite = capture.suite()
-        suite = replace(suite, reason=why_partial(suite, returncode, stopped))
+        suite = replace(suite, reason=why_partial(suite, returncode, next(iter(stops.reasons), None)))
+        if stops.reasons:  # who cancels a run grants it few seconds
+            settings = replace(settings, skip=settings.skip | {"flakes"})
         if settings.mode != "off":
             write_summary(run, settings, suite)
         if settings.mode == "hard":
-            keep_data(capture, run)
+            drop(capture)
             return verdict(suite)
+        return conclude(run, settings, capture, suite, watch)
+
+
+def conclude(run: Run, settings: Settings, capture: Capture, suite: Suite, watch: Stopwatch) -> int:
+    """Write and show what a capture measured; its exit code."""
+    if not suite.tests:
+        drop(capture)
         refuse_empty(suite, settings)
-        baseline = write_evidence(run, settings, capture, suite, watch)
-        keep_data(capture, run)
+    baseline = write_evidence(run, settings, capture, suite, watch)
+    if capture.data_file.exists():
+        capture.data_file.replace(run.artifacts / ".coverage")  # for merging
+    drop(capture)
     if not settings.quiet:
-        print(table(baseline, time.perf_counter() - began))
+        print(table(baseline, time.perf_counter() - STARTED))
     if suite.reason:
         print(f"collect_metrics.py: partial: {one_line(suite.reason)}{in_flight_text(suite)}", file=sys.stderr)
     return verdict(suite)
+
+
+def need_packages(settings: Settings) -> None:
+    """Say before the suite runs, not after it, what this interpreter lacks."""
+    from importlib.util import find_spec
+
+    packages = {"pytest": "pytest", "coverage": "coverage", "defusedxml": "defusedxml", "yaml": "PyYAML"}
+    wanted = ["pytest"] if "coverage" in settings.skip or settings.mode == "hard" else packages
+    if missing := [packages[name] for name in wanted if not find_spec(name)]:
+        remedy = f"{sys.executable} -m pip install {' '.join(missing)}"
+        raise EvidenceError(f"{sys.executable}: expected {', '.join(missing)}, found none; {remedy}")
 
 
 def write_summary(run: Run, settings: Settings, suite: Suite) -> None:
@@ -1012,14 +1081,12 @@ def refuse_empty(suite: Suite, settings: Settings) -> None:
     """No finished test is no evidence: earlier artifacts stay as they are."""
     if suite.abort:
         raise EvidenceError(f"{settings.root}: coverage cannot start: {suite.abort}; mend the configuration")
-    if suite.tests:
-        return
     if suite.collect_errors:
         first = suite.collect_errors[0]
         raise RedSuiteError(
             f"{settings.root}: {suite.reason}, first {first['collect_error']}: {first['type']}; mend it"
         )
-    text = EXIT_TEXT.get(suite.exit or 0, f"no test finished: {suite.reason}")
+    text = EXIT_TEXT.get(suite.exit or 0, f"no test finished: {suite.reason or 'pytest was not asked to run any'}")
     raise EvidenceError(f"{settings.root}: {text}; give paths or options after --")
 
 
@@ -1031,12 +1098,9 @@ def in_flight_text(suite: Suite) -> str:
     return f"; in flight: {', '.join(one_line(test) for test in suite.in_flight[:5])}" if suite.in_flight else ""
 
 
-def keep_data(capture: Capture, run: Run) -> None:
-    """The capture is written: keep its coverage data for merging, drop its private folder."""
+def drop(capture: Capture) -> None:
     from shutil import rmtree  # imports archive formats; --help should not wait
 
-    if capture.data_file.exists():
-        capture.data_file.replace(run.artifacts / ".coverage")
     rmtree(capture.folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         capture.folder.parent.rmdir()
@@ -1046,15 +1110,8 @@ def salvage(run: Run, dead: Capture) -> None:
     """A killed capture's tests go to the history, so that its flakes are not lost; its folder goes."""
     suite = replace(dead.suite(), reason="the capture was killed")
     if suite.tests:
-        keep_history(suite, run, dead_run_id(dead))
-    keep_data(dead, run)
-
-
-def dead_run_id(dead: Capture) -> str:
-    try:
-        return str(json.loads(dead.settings.read_text("utf-8"))["run_id"])
-    except (OSError, ValueError, KeyError):
-        return dead.folder.name
+        keep_history(suite, run, dead.origin)
+    drop(dead)
 
 
 def recover(run: Run, settings: Settings) -> int:
@@ -1065,13 +1122,8 @@ def recover(run: Run, settings: Settings) -> int:
     for older in found[:-1]:
         salvage(run, older)
     suite = replace(found[-1].suite(), reason="the capture was killed")
-    refuse_empty(suite, settings)
-    baseline = write_evidence(run, settings, found[-1], suite, Stopwatch())
-    keep_data(found[-1], run)
-    if not settings.quiet:
-        print(table(baseline, 0.0))
-    print(f"collect_metrics.py: partial: {suite.reason}{in_flight_text(suite)}", file=sys.stderr)
-    return verdict(suite)
+    run.commit = found[-1].origin[1:]
+    return conclude(run, replace(settings, mode="off"), found[-1], suite, Stopwatch())
 
 
 def table(baseline: Mapping[str, Any], seconds: float) -> str:
@@ -1189,21 +1241,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         settings = replace(settings, mode="off")
-    run.log.info("metrics_capture_start", mode=settings.mode, pytest_args=settings.pytest_args, defaults=unset)
-    code, problem_text = 2, None
-    if settings.mode != "off":
-        run.log.info("failfast_mode_applied", mode=settings.mode)
-    try:
-        code = recover(run, settings) if args.recover else capture_suite(run, settings)
-    except EvidenceError as error:
-        problem_text = str(error)
-        complain("collect_metrics.py", problem_text)
-        code = 1 if isinstance(error, RedSuiteError) else 2
-    except KeyboardInterrupt:
-        problem_text = "interrupted"
-    finally:
-        with contextlib.suppress(EvidenceError):
-            run.log.info("metrics_capture_complete", exit=code, problem=problem_text)
+    stops = Stops()
+    with stops.handled():
+        code, trouble = 2, "a bug: its traceback is on stderr"
+        try:
+            facts = {"mode": settings.mode, "pytest_args": settings.pytest_args, "skip": sorted(settings.skip)}
+            run.log.info("metrics_capture_start", **facts, defaults=unset)
+            if settings.mode != "off":
+                run.log.info("failfast_mode_applied", mode=settings.mode)
+            code = recover(run, settings) if args.recover else capture_suite(run, settings, stops)
+            trouble = ""
+        except (EvidenceError, KeyboardInterrupt) as error:
+            trouble = str(error) or "interrupted"
+            complain("collect_metrics.py", trouble)
+            code = 1 if isinstance(error, RedSuiteError) else 2
+        finally:
+            elapsed = round(time.perf_counter() - STARTED, 3)
+            with contextlib.suppress(EvidenceError):
+                run.log.info("metrics_capture_complete", exit=code, problem=trouble or None, elapsed_s=elapsed)
     return code
 
 
