@@ -9,9 +9,10 @@ Makes .venv from requirements.lock if it is missing or no longer matches, and gi
 and, where they are unset, TPR_SEED and TPR_FAILFAST_MODE. What follows -- goes to pytest untouched. Needs only
 Python 3.11 or newer. SIGINT and SIGTERM are passed on to the stage that runs.
 
-Reads: requirements.lock. Writes: .venv; what the stages write into the artifacts folder; if .venv can not be
-made, environment_validation_fail into the event log there.
-Exit codes: 0 every stage said yes; 1 one said no; 2 one could not tell, or was stopped. The worst one counts.
+Reads:  requirements.lock.
+Writes: .venv; through its stages the artifacts folder; if .venv can not be made, environment_validation_fail into
+        the event log there.
+Exits:  0 every stage said yes; 1 one said no; 2 one could not tell, or was stopped. The worst one counts.
 """
 
 from __future__ import annotations
