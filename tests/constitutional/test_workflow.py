@@ -1,0 +1,217 @@
+"""The workflow runs the pipeline's stages, in its order, with its commands, and can not pass by accident."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pipeline
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.constitutional
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = ROOT / ".github" / "workflows"
+SOURCE = (WORKFLOWS / "test-platform.yml").read_text("utf-8")
+COMMAND = "python3.11 scripts/tests/pipeline.py"
+HISTORY = {
+    "path": "artifacts/history",
+    "key": "history-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}",
+}
+
+
+def load(source: str) -> dict[str, Any]:
+    document = yaml.safe_load(source)
+    document["on"] = document.pop(True)  # YAML 1.1 reads the word as a boolean
+    return dict(document)
+
+
+def faults(workflow: dict[str, Any]) -> list[str]:
+    """Everything in which a workflow falls short of the pipeline or of the house's rules."""
+    return [*top_faults(workflow), *job_faults(workflow["jobs"]), *chain_faults(workflow["jobs"])]
+
+
+def top_faults(workflow: dict[str, Any]) -> Iterator[str]:
+    run_id = "${{ github.run_id }}-${{ github.run_attempt }}"
+    environ = {
+        "TPR_RUN_ID": run_id,
+        "TPR_FAILFAST_MODE": f"${{{{ inputs.mode || '{pipeline.DEFAULTS['TPR_FAILFAST_MODE']}' }}}}",
+        "TPR_SEED": f"${{{{ inputs.seed || '{pipeline.DEFAULTS['TPR_SEED']}' }}}}",
+    }
+    yield from differs("permissions", workflow.get("permissions"), {})
+    yield from differs("env", workflow.get("env"), environ)
+    yield from differs("shell", workflow.get("defaults"), {"run": {"shell": "bash"}})  # with pipefail
+    yield from differs("events", set(workflow["on"]), {"push", "pull_request", "workflow_dispatch"})
+    yield from differs("branches", workflow["on"].get("push"), {"branches": ["main"]})
+    inputs = (workflow["on"].get("workflow_dispatch") or {}).get("inputs", {})
+    yield from differs("modes", inputs.get("mode", {}).get("options"), ["off", "soft", "hard"])
+    yield from differs("mode", inputs.get("mode", {}).get("type"), "choice")
+    yield from differs("seed", inputs.get("seed", {}).get("default"), pipeline.DEFAULTS["TPR_SEED"])
+    group = workflow.get("concurrency", {})
+    yield from differs("concurrency", group.get("group"), "${{ github.workflow }}-${{ github.ref }}")
+    yield from differs("cancel", group.get("cancel-in-progress"), "${{ github.event_name == 'pull_request' }}")
+
+
+def differs(what: str, actual: object, expected: object) -> Iterator[str]:
+    if actual != expected:
+        yield f"{what}: expected {expected!r}, got {actual!r}"
+
+
+def job_faults(jobs: dict[str, Any]) -> Iterator[str]:
+    for name, job in jobs.items():
+        if not 1 <= job.get("timeout-minutes", 0) <= 60:
+            yield f"{name}: no timeout of at most an hour"
+        yield from differs(
+            f"{name}: permissions", job.get("permissions"), {} if name == "verdict" else {"contents": "read"}
+        )
+        yield from differs(f"{name}: machine", job.get("runs-on"), "ubuntu-latest")
+        for part in (job, *job["steps"]):
+            if "continue-on-error" in part or "secrets." in str(part) or "${{" in part.get("run", ""):
+                yield f"{name}: an error that is ignored, a secret, or an expression in a command"
+
+
+def chain_faults(jobs: dict[str, Any]) -> Iterator[str]:
+    names = [stage.name for stage in pipeline.STAGES]
+    yield from differs("jobs", set(jobs), {*names, "verdict"})
+    before = None
+    for stage in pipeline.STAGES:
+        job = jobs.get(stage.name, {"steps": []})
+        above = before if stage.chained else "environment"
+        yield from differs(f"{stage.name}: needs", job.get("needs"), above)
+        yield from differs(f"{stage.name}: if", job.get("if"), "always()" if stage.always else None)
+        yield from stage_faults(stage, above, job["steps"])
+        before = stage.name if stage.chained else before
+    verdict = jobs.get("verdict", {"steps": [{}]})
+    yield from differs("verdict: needs", verdict.get("needs"), names)
+    yield from differs("verdict: if", verdict.get("if"), "always()")
+    yield from differs("verdict: steps", len(verdict["steps"]), 1)
+    step = verdict["steps"][0] if verdict["steps"] else {}
+    yield from differs("verdict: env", step.get("env"), {"RESULTS": "${{ join(needs.*.result, ' ') }}"})
+    said = f'echo "{", ".join(names)}: $RESULTS"\n[ "$RESULTS" = "{" ".join(["success"] * len(names))}" ]\n'
+    yield from differs("verdict: run", step.get("run"), said)
+
+
+def stage_faults(stage: pipeline.Stage, before: str | None, steps: list[dict[str, Any]]) -> Iterator[str]:
+    """The steps of a stage's job, each by what it does, in order."""
+    expected: list[tuple[str, object]] = [
+        ("actions/checkout", {"persist-credentials": False}),
+        (
+            "actions/setup-python",
+            {"python-version-file": ".python-version", "cache": "pip", "cache-dependency-path": "requirements.lock"},
+        ),
+    ]
+    kept = stage.name == "baseline"
+    if before and stage.chained:
+        expected.append(("actions/download-artifact", {"name": f"evidence-{before}", "path": "artifacts/"}))
+    if kept:
+        fallback = "history-${{ github.ref_name }}-\nhistory-\n"
+        expected.append(("actions/cache/restore", {**HISTORY, "restore-keys": fallback}))
+    expected.append((f"{COMMAND} {stage.name}", None))
+    if kept:
+        expected.append(("actions/cache/save", HISTORY))
+    evidence = {"name": f"evidence-{stage.name}", "path": "artifacts/"}
+    strict = {"if-no-files-found": "error", "include-hidden-files": True, "overwrite": True}
+    expected.append(("actions/upload-artifact", {**evidence, **strict}))
+    actual = [(deed(step), step.get("with")) for step in steps]
+    for index, row in enumerate(expected):
+        yield from differs(f"{stage.name}: step {index + 1}", actual[index] if index < len(actual) else None, row)
+    yield from differs(f"{stage.name}: steps", len(steps), len(expected))
+    for step in steps:
+        always = deed(step) in ("actions/cache/save", "actions/upload-artifact")
+        yield from differs(f"{stage.name}: {deed(step)}: if", step.get("if"), "always()" if always else None)
+
+
+def deed(step: dict[str, Any]) -> str:
+    """A step's action, or its command up to the arguments for pytest."""
+    return str(step.get("uses") or step.get("run")).partition("@")[0].partition(" -- ")[0]
+
+
+def test_the_workflow_is_the_pipeline() -> None:
+    assert faults(load(SOURCE)) == []
+
+
+COSMETIC = {"name", "description"}  # words for people
+
+
+def shortened(node: Any, path: str = "") -> Iterator[str]:
+    """Remove each key and each list item in turn, in place; yields where, and puts it back."""
+    places = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else []
+    for place in places:
+        if place in COSMETIC and not path.endswith("/with"):
+            continue
+        held = copy.copy(node)
+        yield from shortened(node[place], f"{path}/{place}")
+        del node[place]
+        yield f"{path}/{place}"
+        node.clear()
+        node.update(held) if isinstance(node, dict) else node.extend(held)
+
+
+def test_whatever_is_removed_from_the_workflow_is_missed() -> None:
+    workflow = load(SOURCE)
+    unnoticed = []
+    for where in shortened(workflow):
+        try:
+            noticed = bool(faults(workflow))
+        except (KeyError, TypeError):
+            noticed = True
+        if not noticed:
+            unnoticed.append(where)
+    assert unnoticed == []
+    assert faults(workflow) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("persist-credentials: false", "persist-credentials: true"),
+        ("contents: read", "contents: write"),
+        ("timeout-minutes: 30", "timeout-minutes: 360"),
+        ("pipeline.py baseline", "pipeline.py baseline || true"),
+        ("needs: [environment, baseline, test]", "needs: [environment, test]"),
+        ("        if: always()\n", ""),
+        ("success success success", "success success skipped"),
+        ("pipeline.py environment", "pipeline.py environment --root ${{ inputs.seed }}"),
+        ("runs-on: ubuntu-latest\n    timeout-minutes: 5", "runs-on: ubuntu-latest\n    continue-on-error: true"),
+    ],
+)
+def test_what_is_loosened_in_the_workflow_is_seen(old: str, new: str) -> None:
+    assert old in SOURCE
+    assert faults(load(SOURCE.replace(old, new, 1)))
+
+
+def unpinned(source: str) -> list[str]:
+    """Uses of actions that are not a commit with its version in a comment."""
+    uses = re.findall(r"^.*\buses:.*$", source, re.MULTILINE)
+    pinned = re.compile(r"\s*(?:- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    return [line for line in uses if not pinned.fullmatch(line)]
+
+
+@pytest.mark.parametrize("file", sorted(WORKFLOWS.glob("*.yml")), ids=lambda file: file.name)
+def test_every_action_is_pinned_by_commit_the_same_everywhere(file: Path) -> None:
+    source = file.read_text("utf-8")
+    assert unpinned(source) == []
+    everywhere = "".join(other.read_text("utf-8") for other in WORKFLOWS.glob("*.yml"))
+    commits = set(re.findall(r"uses: ([\w.-]+/[\w.-]+)[\w./-]*@(\S+) # (\S+)", everywhere))
+    assert [action for action, times in Counter(name for name, *_ in commits).items() if times > 1] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uses: actions/checkout@v7",
+        "uses: actions/checkout@main",
+        f"uses: actions/checkout@{'a' * 40}",
+        f"- uses: actions/checkout@{'a' * 39} # v1.0.0",
+        "uses: ./.github/actions/local",
+    ],
+)
+def test_a_loose_pin_is_found(line: str) -> None:
+    assert unpinned(line) == [line]
