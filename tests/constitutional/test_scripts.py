@@ -33,7 +33,7 @@ PACKAGES = {  # besides the standard library and events
     "emit_checkpoint.py": "",
     "render_report.py": "",
     "pipeline.py": "",
-    "conftest.py": "pytest coverage hypothesis",
+    "conftest.py": "pytest coverage hypothesis xdist",  # xdist only in a hook that xdist itself calls
 }
 LOGGED_BY = {
     "metrics_capture_start": "collect_metrics.py",
