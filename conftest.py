@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,8 @@ class Records:
 
     def _failure(self, report: pytest.TestReport | pytest.CollectReport) -> dict[str, str]:
         if self._redact is None:
-            self._redact = load_module("tpr_events", self._events).redact_text
+            events = load_module("tpr_events", self._events)
+            self._redact = partial(events.redact_text, secrets=events.secret_values(os.environ))
         kind, text = exception_of(report)
         return {"phase": str(report.when), "type": kind, "text": self._redact(text)}
 
@@ -741,3 +743,19 @@ def load_module(name: str, path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Register the settings profiles of the property runs, if Hypothesis is in play: its import costs 0.15 s.
+
+    Both name their parent: in CI the profile in force ignores --hypothesis-seed and would be inherited.
+    """
+    asked = [config.getoption(name, None) for name in ("hypothesis_profile", "hypothesis_seed")]
+    if "hypothesis" not in sys.modules and asked == [None, None]:
+        return
+    from hypothesis import HealthCheck, settings
+
+    slow = [HealthCheck.too_slow]
+    common = settings(settings.get_profile("default"), derandomize=False, deadline=None, print_blob=True)
+    settings.register_profile("tpr", parent=common, database=None, suppress_health_check=slow)
+    settings.register_profile("tpr-fuzz", parent=common, max_examples=2000, suppress_health_check=slow)

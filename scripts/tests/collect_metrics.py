@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from events import (
     complain,
     one_line,
     read_artifact,
-    redact,
+    redact_text,
     secret_values,
     write_atomic,
 )
@@ -104,7 +105,7 @@ class Suite:
     collect_errors: list[dict[str, Any]] = field(default_factory=list)
     collected: int = 0
     deselected: int = 0
-    registered: tuple[str, ...] = ()
+    registered: Sequence[str] = ()
     rootdir: str = ""
     in_flight: tuple[str, ...] = ()
     exit: int | None = None  # pytest's status; None: it did not come to its end
@@ -125,24 +126,21 @@ class Suite:
         return {"reason": self.reason, "in_flight": list(self.in_flight)} if self.reason else None
 
 
-def read_records(lines: Iterable[bytes]) -> Suite:
+def read_records(lines: Iterable[str]) -> Suite:
     """The suite that a stream of record lines tells of; a torn line is counted, not trusted."""
-    tests: list[dict[str, Any]] = []
     started: dict[str, None] = {}
-    seen: dict[str, Any] = {"collect_errors": [], "collected": 0, "deselected": 0, "torn": 0}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
+    seen: dict[str, Any] = {"tests": [], "collect_errors": [], "collected": 0, "deselected": 0, "torn": 0}
+    for row in parsed(lines):
+        if not isinstance(row, dict):
             seen["torn"] += 1
             continue
         if "collect_error" in row or row.get("outcome") in RED:
             seen.setdefault("first_red", row)
-        if "start" in row and "id" not in row:
-            started[row["start"]] = None
-        elif "id" in row:
+        if "id" in row:
             started.pop(row["id"], None)
-            tests.append(row)
+            seen["tests"].append(row)
+        elif "start" in row:
+            started[row["start"]] = None
         elif "collect_error" in row:
             seen["collect_errors"].append(row)
         elif "deselected" in row:
@@ -150,13 +148,26 @@ def read_records(lines: Iterable[bytes]) -> Suite:
         elif "collected" in row:
             seen["collected"] = max(seen["collected"], row["collected"])
         else:
-            seen |= {
-                key: row[key]
-                for key in ("registered", "rootdir", "exit", "stop", "abort", "core", "order")
-                if key in row
-            }
-    seen["registered"] = tuple(seen.get("registered", ()))
-    return Suite(tests=tests, in_flight=tuple(started), **seen)
+            seen |= row
+    known = {name: seen[name] for name in Suite.__dataclass_fields__ if name in seen}
+    return Suite(in_flight=tuple(started), **known)
+
+
+def parsed(lines: Iterable[str]) -> Iterator[object]:
+    """Each line as JSON, None for a torn one; many at once, so that equal keys are one object in memory."""
+    stream = iter(lines)
+    while chunk := list(islice(stream, 1000)):
+        try:
+            yield from json.loads(f"[{','.join(chunk)}]")
+        except ValueError:
+            yield from map(parsed_line, chunk)
+
+
+def parsed_line(line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def why_partial(suite: Suite, returncode: int, stopped: str | None) -> str | None:
@@ -504,14 +515,16 @@ class Capture:
 
     def suite(self) -> Suite:
         try:
-            with self.records.open("rb") as stream:
+            with self.records.open(encoding="utf-8", errors="replace", newline="\n") as stream:
                 suite = read_records(stream)
         except FileNotFoundError:
             return Suite()
         except OSError as error:
             raise EvidenceError(f"{self.records}: cannot be read: {error.strerror}; capture again") from None
-        tests = redact(sorted(suite.tests, key=lambda test: str(test["id"])), secret_values(os.environ))
-        return replace(suite, tests=tests)
+        secrets = secret_values(os.environ)
+        for test in suite.tests:  # the texts of failures were redacted before they were recorded
+            test |= {key: redact_text(test[key], secrets) for key in ("id", "reason") if key in test}
+        return replace(suite, tests=sorted(suite.tests, key=lambda test: str(test["id"])))
 
 
 @contextlib.contextmanager
