@@ -15,7 +15,6 @@ import importlib.util
 import json
 import math
 import os
-import posixpath
 import re
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,7 @@ HERE = Path(__file__).resolve().parent
 PHASES = ("setup", "call", "teardown")
 MODES = ("off", "soft", "hard")
 FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
+WHOLE = ("collectonly", "lf", "failedfirst", "newfirst", "stepwise")  # options that need all tests at once
 TEXT_LIMIT = 64 * 1024  # characters of one failure's text
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -75,23 +75,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def start_failfast(config: pytest.Config, settings: dict[str, Any]) -> None:
+    if config.pluginmanager.has_plugin("tpr-failfast"):
+        return
     root = Path(settings.get("root", config.rootpath))
     artifacts = Path(settings.get("artifacts", root / "artifacts"))
-    mode = failfast_mode(config.getoption("--failfast-mode"), artifacts)
-    if mode != "off" and not config.pluginmanager.has_plugin("tpr-failfast"):
+    mode, order = failfast_mode(config.getoption("--failfast-mode"), artifacts)
+    if mode != "off":
         maps = [artifacts / "test.map.json", root / "artifacts" / "foundation" / "test.map.json"]
-        order = find_order(root, config.rootpath, maps)
-        config.pluginmanager.register(FailFast(config, mode, order), "tpr-failfast")
+        order = find_order(root, config.rootpath, maps, artifacts)
         if settings and not hasattr(config, "workerinput"):
             config.pluginmanager.get_plugin("tpr-records").write({"order": order.text})  # type: ignore[union-attr]
+    plugin = FailFast(config, mode, order) if mode != "off" else FailFastHeader(mode, order)
+    config.pluginmanager.register(plugin, "tpr-failfast")
 
 
-def failfast_mode(option: str | None, artifacts: Path) -> str:
-    """The mode in force: the flag, else TPR_FAILFAST_MODE, else off; off while an incident forces it."""
+def failfast_mode(option: str | None, artifacts: Path) -> tuple[str, Order]:
+    """The mode in force: the flag, else TPR_FAILFAST_MODE, else off; off, and why, while an incident forces it."""
     mode = option or os.environ.get("TPR_FAILFAST_MODE") or "off"
     if mode not in MODES:
         raise pytest.UsageError(f"TPR_FAILFAST_MODE: expected one of {', '.join(MODES)}, got {mode!r}")
-    return "off" if (artifacts / FORCED_OFF).exists() else mode
+    if mode != "off" and (artifacts / FORCED_OFF).exists():
+        return "off", Order(f"usual (an open incident forces {mode} off: enforce_gates.py --resolve)")
+    return mode, Order("usual")
 
 
 def name_revision(config: pytest.Config, settings: dict[str, Any]) -> None:
@@ -342,7 +347,18 @@ class TracerPause:
                 self._resume()
 
 
-class FailFast:
+class FailFastHeader:
+    """Says in pytest's header which mode and seed are in force, as what reproduces them, and the order."""
+
+    def __init__(self, mode: str, order: Order) -> None:
+        self._mode, self._order = mode, order
+
+    def pytest_report_header(self) -> str:
+        seed = os.environ.get("TPR_SEED") or "unset"
+        return f"fail-fast: --failfast-mode={self._mode}, TPR_SEED={seed}, order: {self._order.text}"
+
+
+class FailFast(FailFastHeader):
     """Stops at the first failure, and runs first what the change since the last baseline most likely broke.
 
     Test files are opened as late as possible: the likeliest first, in batches that double, and the rest only when
@@ -350,40 +366,47 @@ class FailFast:
     """
 
     def __init__(self, config: pytest.Config, mode: str, order: Order) -> None:
-        self._config, self._mode, self._order = config, mode, order
-        self._later: dict[str, pytest.File] = {}
+        super().__init__(mode, order)
+        self._config = config
+        self._later: dict[str, list[pytest.File]] = {}
         self._wanted: set[str] | None = None  # the test files opened so far; None: all at once
-        self._stop_file = Path(tempfile.gettempdir(), f"tpr-stop-{os.getpid()}")  # tells xdist's workers
-
-    def pytest_report_header(self) -> str:
-        seed = os.environ.get("TPR_SEED")
-        return f"fail-fast: --failfast-mode={self._mode}, TPR_SEED={seed or 'unset'}, order: {self._order.text}"
+        self._stop: Path | None = None  # the file that tells xdist's workers to stop
+        self._ended = threading.Event()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        options = self._config.option
-        whole = options.collectonly or any("::" in argument for argument in self._config.args)
-        distributed = hasattr(self._config, "workerinput") or getattr(options, "dist", "no") != "no"
+        options = vars(self._config.option)
+        whole = any(map(options.get, WHOLE)) or any("::" in argument for argument in self._config.args)
+        distributed = hasattr(self._config, "workerinput") or options.get("dist", "no") != "no"
         if self._order.files and not whole and not distributed:
             self._wanted = set(self._order.first(1))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput["tpr_stop"] = str(self._stop_file)
+        self._stop = self._stop or Path(tempfile.mkdtemp(prefix="tpr-"), "stop")
+        node.workerinput["tpr_stop"] = str(self._stop)
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         if stop_file := getattr(self._config, "workerinput", {}).get("tpr_stop"):
-            threading.Thread(target=stop_with_others, args=(session, Path(stop_file)), daemon=True).start()
+            watch = threading.Thread(
+                target=stop_with_others, args=(session, Path(stop_file), self._ended), daemon=True
+            )
+            watch.start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._ended.set()
 
     def pytest_unconfigure(self) -> None:
-        if not hasattr(self._config, "workerinput"):
-            self._stop_file.unlink(missing_ok=True)
+        if self._stop:
+            self._stop.unlink(missing_ok=True)
+            self._stop.parent.rmdir()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> pytest.CollectReport | None:
         if self._wanted is None or not isinstance(collector, pytest.File) or collector.nodeid in self._wanted:
             return None
-        self._later[collector.nodeid] = collector
+        self._later.setdefault(collector.nodeid, []).append(collector)  # several: a module, and its doctests
         return pytest.CollectReport(collector.nodeid, "passed", None, [])
 
     @pytest.hookimpl(trylast=True)
@@ -399,16 +422,15 @@ class FailFast:
         size = 1
         while session.items or self._later:
             opened = self._order.first(size, among=self._later) or list(self._later)
-            if session.items:
-                self._run(session, session.items, self._later[opened[0]] if opened else None)
+            self._run(session, session.items, bool(opened))
             session.items = self._open(session, opened)
             size *= 2
         return True
 
-    def _run(self, session: pytest.Session, batch: Sequence[pytest.Item], after: pytest.File | None) -> None:
-        """pytest's own loop over some of the items; what comes `after` keeps the wider fixtures alive."""
-        upcoming = ComingItem.from_parent(after, name="coming") if after else None
-        for item, following in zip(batch, [*batch[1:], upcoming], strict=True):
+    def _run(self, session: pytest.Session, batch: Sequence[pytest.Item], more: bool) -> None:
+        """pytest's own loop over some of the items; while more may come, the session's fixtures stay alive."""
+        upcoming = ComingItem.from_parent(session, name="coming") if more else None
+        for item, following in zip(batch, [*batch[1:], upcoming], strict=False):
             self._config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
@@ -418,7 +440,8 @@ class FailFast:
     def _open(self, session: pytest.Session, names: Sequence[str]) -> list[pytest.Item]:
         assert self._wanted is not None
         self._wanted.update(names)
-        items = [item for name in names for item in session.genitems(self._later.pop(name))]
+        files = [file for name in names for file in self._later.pop(name)]
+        items = [item for file in files for item in session.genitems(file)]
         self._config.hook.pytest_collection_modifyitems(session=session, config=self._config, items=items)
         session.testscollected += len(items)
         if records := self._config.pluginmanager.get_plugin("tpr-records"):
@@ -441,20 +464,22 @@ class FailFast:
             session.shouldfail = f"{self._mode} fail-fast: stopped at the first failure"
             if distributor := self._config.pluginmanager.get_plugin("dsession"):
                 distributor.shouldstop = session.shouldfail
-                self._stop_file.touch()
+                if self._stop:
+                    self._stop.touch()
 
 
-def stop_with_others(session: pytest.Session, stop_file: Path) -> None:
+def stop_with_others(session: pytest.Session, stop_file: Path, ended: threading.Event) -> None:
     """On an xdist worker: when another worker's test has failed, start no further test and end the running one."""
     while not stop_file.exists():
-        time.sleep(0.05)
+        if ended.wait(0.05):
+            return
     session.shouldstop = "fail-fast: a test failed on another worker"
-    time.sleep(1)
-    _thread.interrupt_main()
+    if not ended.wait(1):
+        _thread.interrupt_main()
 
 
 class ComingItem(pytest.Item):
-    """Stands for the tests of a file that is not open yet."""
+    """Stands for the tests of files that are not open yet."""
 
     def runtest(self) -> None:
         raise NotImplementedError("never run")
@@ -462,11 +487,13 @@ class ComingItem(pytest.Item):
 
 @dataclass(frozen=True)
 class Change:
-    """A changed file: its path at the baseline, the changed lines there, the words of what is defined around them."""
+    """A changed file: its path at the baseline, the changed lines there, the words of what is defined around them,
+    and how pytest names it now."""
 
     path: str
     lines: frozenset[int] = frozenset()
     words: frozenset[str] = frozenset()
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -502,13 +529,12 @@ def name_words(name: str) -> set[str]:
     return {part.lower() for part in parts} - {"test", "tests", "py"}
 
 
-def make_order(baseline: Mapping[str, Any], changes: Sequence[Change], rootdir: str) -> Order:
+def make_order(baseline: Mapping[str, Any], changes: Sequence[Change]) -> Order:
     """The order for `changes`, from which test file covered which line at the baseline: a pure function."""
     files: list[dict[str, Any]] = baseline["files"]
     covered = covered_changes(baseline, changes)
-    edited = {change.path for change in changes}
     known = {file["path"] for file in files}
-    own = {path_of(file, rootdir) for file in edited} - {""}
+    own = {change.node for change in changes}
     words = rare_words(files, changes)
     failed = {test.partition("::")[0] for test in baseline["failed"]}
 
@@ -550,15 +576,16 @@ def covered_changes(baseline: Mapping[str, Any], changes: Sequence[Change]) -> d
 
 
 def nearest_tests(path: str, sources: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The test files that cover anything of `path`, else of the nearest folder above it that anything is known of."""
+    """The test files that cover anything of `path`, else those in or about the nearest folder known of."""
     if rows := sources.get(path):
         return {files[row["file"]]["path"] for row in rows}
-    folder = path
-    while "/" in folder:
-        folder = folder.rpartition("/")[0]
-        inside = [rows for source, rows in sources.items() if source.startswith(f"{folder}/")]
-        if inside:
-            return {files[row["file"]]["path"] for rows in inside for row in rows}
+    while path:
+        inside = [rows for source, rows in sources.items() if source.startswith(f"{path}/")]
+        found = {files[row["file"]]["path"] for rows in inside for row in rows}
+        found.update(file["path"] for file in files if file["path"].startswith(f"{path}/"))
+        if found:
+            return found
+        path = path.rpartition("/")[0]
     return set()
 
 
@@ -577,41 +604,43 @@ def line_numbers(ranges: str) -> Iterator[int]:
         yield from range(int(first), int(last or first) + 1)
 
 
-def path_of(path: str, rootdir: str) -> str:
-    """A path of the project as pytest names it, relative to its rootdir; empty if it is not below it."""
-    return posixpath.relpath(path, rootdir) if rootdir == "." or path.startswith(f"{rootdir}/") else ""
-
-
 def is_test_file(path: str) -> bool:
     name = path.rpartition("/")[2]
     return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
 
 
-def read_changes(root: Path, commit: str) -> list[Change]:
+DIFF = (  # whatever the user's git configuration says
+    "-c core.quotepath=off diff --no-color --no-ext-diff --no-textconv --unified=0 --inter-hunk-context=0 --find-renames "
+    "--relative --src-prefix=a/ --dst-prefix=b/ --submodule=short --ignore-submodules=dirty"
+).split()
+
+
+def read_changes(root: Path, commit: str, rootdir: Path, artifacts: Path) -> list[Change]:
     """What differs between the baseline's commit and the files as they are: committed, staged or not, untracked."""
-    options = [
-        "--no-color",
-        "--no-ext-diff",
-        "--unified=0",
-        "--find-renames",
-        "--relative",
-        "--ignore-submodules=dirty",
-    ]
-    diff = git(root, "-c", "core.quotepath=off", "diff", *options, commit, "--", ".")
-    others = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", ".")
+    places = [".", ":(exclude,glob)**/__pycache__/**"]
+    if artifacts.is_relative_to(root) and artifacts != root:
+        places.append(f":(exclude,literal){artifacts.relative_to(root).as_posix()}")
+    diff = git(root, *DIFF, commit, "--", *places)
+    others = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *places)
     if diff is None or others is None:
         raise LookupError(f"git does not know the baseline's commit {commit[:12]}")
     changes = [change_of(part, root) for part in re.split(r"^diff --git ", diff, flags=re.MULTILINE)[1:]]
-    return changes + [Change(path, words=frozenset(name_words(path))) for path in filter(None, others.split("\0"))]
+    changes += [Change(path, words=frozenset(name_words(path)), node=path) for path in others.split("\0") if path]
+    return [replace(change, node=node_of(root / change.node, rootdir)) for change in changes]
+
+
+def node_of(path: Path, rootdir: Path) -> str:
+    """A file as pytest names it: relative to its rootdir, with slashes."""
+    return Path(os.path.relpath(path, rootdir)).as_posix()
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(root), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(command, capture_output=True, check=False)
     except OSError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
 HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
@@ -630,7 +659,8 @@ def change_of(diff: str, root: Path) -> Change:
         lines.update(range(start, start + size) if size else (start, start + 1))
         here.update(range(now, now + max(added, 1)))
     text = read_text(root / new[1]) if new else ""
-    return Change(path, frozenset(lines), frozenset(name_words(path)) | words_around(text.splitlines(), here))
+    words = frozenset(name_words(path)) | words_around(text.split("\n"), here)
+    return Change(path, frozenset(lines), words, new[1] if new else path)
 
 
 def read_text(path: Path) -> str:
@@ -660,7 +690,7 @@ def words_around(lines: Sequence[str], numbers: Iterable[int]) -> frozenset[str]
     return frozenset(words)
 
 
-def find_order(root: Path, rootdir: Path, maps: Iterable[Path]) -> Order:
+def find_order(root: Path, rootdir: Path, maps: Iterable[Path], artifacts: Path) -> Order:
     """The order for the change since the last baseline; the usual one, with the reason, where that is not known."""
     found = next((path for path in maps if path.is_file()), None)
     if found is None:
@@ -671,12 +701,12 @@ def find_order(root: Path, rootdir: Path, maps: Iterable[Path]) -> Order:
             return Order("usual (the baseline is that of another root)")
         if not baseline["commit"]:
             return Order("usual (the baseline was captured without git)")
-        changes = read_changes(root, baseline["commit"])
-        return make_order(baseline, changes, baseline["rootdir"]) if changes else Order("usual (nothing changed)")
-    except LookupError as error:
-        return Order(f"usual ({error.args[0] if error.args else 'unreadable baseline'})")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        changes = read_changes(root, baseline["commit"], rootdir, artifacts)
+        return make_order(baseline, changes) if changes else Order("usual (nothing changed)")
+    except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RecursionError) as error:
         return Order(f"usual ({found.name} cannot be used: {type(error).__name__})")
+    except LookupError as error:
+        return Order(f"usual ({error})")
 
 
 def running_coverage() -> Any:
