@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -388,10 +387,8 @@ class FailFast(FailFastHeader):
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         if stop_file := getattr(self._config, "workerinput", {}).get("tpr_stop"):
-            watch = threading.Thread(
-                target=stop_with_others, args=(session, Path(stop_file), self._ended), daemon=True
-            )
-            watch.start()
+            watched = (session, Path(stop_file), self._ended)
+            threading.Thread(target=stop_with_others, args=watched, daemon=True).start()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -419,11 +416,12 @@ class FailFast(FailFastHeader):
             return None
         if session.testsfailed:
             raise session.Failed(session.shouldfail or "a file could not be collected")
-        size = 1
-        while session.items or self._later:
+        batch, size = session.items, 1
+        while batch or self._later:
             opened = self._order.first(size, among=self._later) or list(self._later)
-            self._run(session, session.items, bool(opened))
-            session.items = self._open(session, opened)
+            self._run(session, batch, bool(opened))
+            batch = self._open(session, opened) if opened else []
+            session.items = [*session.items, *batch]
             size *= 2
         return True
 
@@ -561,13 +559,14 @@ def covered_changes(baseline: Mapping[str, Any], changes: Sequence[Change]) -> d
     data file) counts for the tests of its file, else of its folder, by a fraction of a line."""
     sources = {source["path"]: source["covered_by"] for source in baseline["sources"]}
     files = baseline["files"]
+    known = {file["path"] for file in files}
     found: dict[str, float] = {}
     for change in changes:
         rows = sources.get(change.path, ())
         hits: dict[str, float] = {
             files[row["file"]]["path"]: len(change.lines & set(line_numbers(row["lines"]))) for row in rows
         }
-        if not any(hits.values()) and not is_test_file(change.path):
+        if not any(hits.values()) and change.node not in known and not is_test_file(change.node):
             hits = dict.fromkeys(nearest_tests(change.path, sources, files), 0.001)
         for path, count in hits.items():
             if count:
@@ -610,8 +609,8 @@ def is_test_file(path: str) -> bool:
 
 
 DIFF = (  # whatever the user's git configuration says
-    "-c core.quotepath=off diff --no-color --no-ext-diff --no-textconv --unified=0 --inter-hunk-context=0 --find-renames "
-    "--relative --src-prefix=a/ --dst-prefix=b/ --submodule=short --ignore-submodules=dirty"
+    "-c core.quotepath=off diff --no-color --no-ext-diff --no-textconv --unified=0 --inter-hunk-context=0 "
+    "--find-renames --relative --src-prefix=a/ --dst-prefix=b/ --submodule=short --ignore-submodules=dirty"
 ).split()
 
 
