@@ -359,7 +359,12 @@ def log_unmade(order: Order, reason: str) -> None:
     """No stage ran, so none has said so in the log."""
     log = Run("pipeline", order.root, order.artifacts).log
     log.info("environment_validation_start")
-    log.error("environment_validation_fail", reasons=[{"code": "package_missing", "actual": reason}])
+    stands = {
+        "expected": "an environment made from requirements.lock",
+        "actual": reason,
+        "remedy": "mend it, run again",
+    }
+    log.error("environment_validation_fail", reasons=[{"code": "package_missing", **stands}])
 
 
 def silent(_text: str) -> None:

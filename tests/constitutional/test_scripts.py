@@ -29,7 +29,7 @@ PACKAGES = {  # besides the standard library and events
     "scan_flakes.py": "defusedxml",
     "benchmark_failfast.py": "",
     "aggregate_properties.py": "hypothesis pytest",
-    "enforce_gates.py": "yaml",
+    "enforce_gates.py": "yaml defusedxml",
     "emit_checkpoint.py": "",
     "render_report.py": "",
     "pipeline.py": "",
