@@ -30,7 +30,7 @@ PACKAGES = {  # besides the standard library and events
     "benchmark_failfast.py": "",
     "aggregate_properties.py": "hypothesis pytest",
     "enforce_gates.py": "yaml defusedxml",
-    "emit_checkpoint.py": "",
+    "emit_checkpoint.py": "yaml",
     "render_report.py": "",
     "pipeline.py": "",
     "conftest.py": "pytest coverage hypothesis xdist",  # xdist only in a hook that xdist itself calls
