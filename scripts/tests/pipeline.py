@@ -56,8 +56,10 @@ FILL = (  # what the new interpreter runs; the lock's path is added to the last
 
 
 class Stage:
-    """One row of the chain: a script, or pytest itself; whether it is part of the chain or only run by name, runs
-    even after a stage that did not say yes, and runs tests, so that it takes pytest's arguments.
+    """One row of the chain: a script (or pytest itself) and the question it answers.
+
+    chained: part of the chain, not only run by name; always: runs even after a stage that did not say yes;
+    tests: runs tests, so it takes pytest's arguments.
     """
 
     def __init__(
@@ -190,7 +192,9 @@ class Relay:
         if self._signal:
             raise StoppedError(f"stopped by {signal.Signals(self._signal).name}")
 
-    def run(self, line: Sequence[str], environ: Mapping[str, str], cwd: Path, output: int | None = None) -> int:
+    def run(
+        self, line: Sequence[str], environ: Mapping[str, str], cwd: Path | None, output: int | None = None
+    ) -> int:
         """The child's exit status; its output goes to the descriptor `output`, or where ours goes."""
         import subprocess
 
@@ -269,19 +273,20 @@ def venv_python(venv: Path) -> Path:
 
 def hold(place: int | None, mode: int, relay: Relay, say: Say) -> None:
     """Wait until the open folder `place` is locked, SHARED or ALONE; a signal ends the wait."""
-    told = place is None
+    told = False
     while place is not None:
         relay.check()
         try:
-            return fcntl.flock(place, mode | fcntl.LOCK_NB)
+            fcntl.flock(place, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             if not told:
                 say("waiting for another pipeline")
             told = True
             time.sleep(0.1)
-        except OSError:  # a file system without locks: one pipeline at a time
-            return None
-    return None
+            continue
+        except OSError:
+            pass  # a file system without locks: one pipeline at a time
+        break
 
 
 def make(venv: Path, lock: Path, stamp: str, relay: Relay, say: Say) -> None:
@@ -333,15 +338,13 @@ def fill(venv: Path, lock: Path, relay: Relay) -> None:
 
 def carry_out(order: Order, relay: Relay) -> list[Result]:
     """Run the order's stages, in an environment made first if need be."""
-    from pathlib import Path
-
     say = silent if order.quiet else progress
     environ = chain_environ(os.environ)
 
     def run(stage: Stage) -> Result:
         say(f"{stage.name}: {stage.question}")
         started = time.monotonic()
-        code = relay.run(command(stage, python, order), environ, order.root if stage.is_pytest else Path.cwd())
+        code = relay.run(command(stage, python, order), environ, order.root if stage.is_pytest else None)
         result = Result(stage.name, translate(code), time.monotonic() - started)
         say(f"{stage.name}: {result.verdict}, after {result.seconds:.1f} s")
         return result
