@@ -35,6 +35,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
+from html import unescape
 from itertools import count
 from pathlib import Path
 from types import NoneType
@@ -75,33 +76,18 @@ PASS, FAIL, UNKNOWN = "pass", "fail", "insufficient data"
 FIRED, QUIET, UNCONFIRMED = "fired", "quiet", "not confirmed"
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One row of the policy: how hard it is, what it reads, what follows where it does not pass."""
-
-    enforcement: str
-    reads: tuple[str, ...]
-    response: str
-
-
-GATES = {
-    "environment": Gate(
-        "hard",
-        ("env.signature.json", "env.validation.failure.json"),
-        "halt before the tests; the failure file says why",
-    ),
-    "coverage": Gate(
-        "hard", ("baseline.metrics.json", "coverage-ladder.yaml"), "fail the job; evaluate the rollback"
-    ),
-    "failfast": Gate("advisory", ("failfast.summary.json",), "an item for the optimisation backlog"),
-    "properties": Gate("advisory", ("property.results.json",), "audit the seed; run the named tests alone"),
-    "events": Gate("hard", (LOG_NAME,), "log logging_deficit; block the checkpoint"),
-    "integrity": Gate("hard", (), "stop the release; produce the evidence anew and look into it"),
+GATES = {  # gate: how hard it is, what follows where it does not pass
+    "environment": ("hard", "halt before the tests; the failure file says why"),
+    "coverage": ("hard", "fail the job; evaluate the rollback"),
+    "failfast": ("advisory", "an item for the optimisation backlog"),
+    "properties": ("advisory", "audit the seed; run the named tests alone"),
+    "events": ("hard", "log logging_deficit; block the checkpoint"),
+    "integrity": ("hard", "stop the release; produce the evidence anew and look into it"),
 }
-TRIGGERS = {  # what may roll back: what it reads
-    "coverage": GATES["coverage"].reads,
-    "flakes": ("flake.report.json",),
-    "properties": ("property.results.json",),
+TRIGGERS = {  # what may roll back: the artifact it rests on
+    "coverage": "baseline.metrics.json",
+    "flakes": "flake.report.json",
+    "properties": "property.results.json",
 }
 METRICS = {"line": "statements", "branch": "branches"}  # the ladder's name: the capture's
 EXPECTED = TAXONOMY - {"logging_deficit", "foundation_checkpoint_emitted"}  # the checkpoint comes after the gates
@@ -172,17 +158,9 @@ def ruling(
     gate: str, verdict: str, value: str, limit: str, evidence: Iterable[str] = (), *, remedy: str = ""
 ) -> Verdict:
     """A verdict with its row of the policy; what passes needs no remedy and no response."""
-    policy, open_ = GATES[gate], verdict != PASS
-    return Verdict(
-        gate,
-        policy.enforcement,
-        verdict,
-        value,
-        limit,
-        tuple(evidence),
-        remedy if open_ else "",
-        policy.response if open_ else "",
-    )
+    (enforcement, response), passed = GATES[gate], verdict == PASS
+    after = ("", "") if passed else (remedy, response)
+    return Verdict(gate, enforcement, verdict, value, limit, tuple(evidence), *after)
 
 
 def exact(numerator: str | float, denominator: int = 1) -> Fraction:
@@ -285,13 +263,17 @@ def ladder_scalars(text: str) -> Iterator[Scalar]:
 
 
 def refuse_extras(text: str) -> None:
-    """What YAML allows and a promise does not need: each would let a value come from somewhere else."""
+    """What YAML allows and a promise does not need: values from somewhere else, and nesting that costs time."""
     import yaml
 
+    depth = 0
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken | yaml.DirectiveToken):
-            kind = type(token).__name__.removesuffix("Token").lower()
-            raise LadderError(token.start_mark.line + 1, f"expected plain values, got YAML's {kind}")
+        line, kind = token.start_mark.line + 1, type(token).__name__.removesuffix("Token")
+        depth += kind.endswith("Start") - kind.endswith("End")
+        if kind in ("Anchor", "Alias", "Tag", "Directive"):
+            raise LadderError(line, f"expected plain values, got YAML's {kind.lower()}")
+        if depth > 4:  # one of them is the stream
+            raise LadderError(line, "expected plain values, got deeper nesting")
 
 
 def flatten(node: Any, prefix: str, seen: dict[str, int]) -> Iterator[Scalar]:
@@ -671,8 +653,7 @@ def lowered_by_hand(case: Case) -> str | None:
 
 def judge_coverage(case: Case) -> Verdict:
     """Whether coverage keeps the promise: no drop beyond the tolerance, the target reached by its horizon."""
-    tolerance = plain(case.ladder.tolerance)
-    limit = f"at most {tolerance} points lost; the target by {case.ladder.horizon}"
+    limit = f"at most {points(case.ladder.tolerance)} lost; the target by {case.ladder.horizon}"
     if reasons := obstacles(case):
         remedy = f"{SCRIPTS}/collect_metrics.py" + arguments_text(case.reference or case.capture)
         return ruling("coverage", UNKNOWN, coverage_text(case.capture), limit, reasons, remedy=remedy)
@@ -684,6 +665,8 @@ def judge_coverage(case: Case) -> Verdict:
     failed = lowered or any(row.dropped or row.missed for row in rows)
     if not case.reference:
         evidence.append("judged by the ladder's percentages: " + missing_reference(case))
+    if case.reference and any(row.dropped for row in rows):
+        evidence.append(f"tests: {case.reference.tests} before, {case.capture.tests} now")
     if case.capture.red:
         evidence.append(f"{case.capture.red} tests failed in this capture")
     accept = f"accept it: {SCRIPTS}/collect_metrics.py --rebaseline --reason TEXT{arguments_text(case.capture)}"
@@ -709,6 +692,10 @@ def plain(value: Fraction) -> str:
     return decimal(value, digits) if digits else str(round(value))
 
 
+def points(value: Fraction) -> str:
+    return f"{plain(value)} point{'s' * (value != 1)}"
+
+
 def coverage_text(capture: Capture) -> str:
     rows = [f"{metric} {decimal(counts.percent, 2)} % ({counts})" for metric, counts in capture.totals.items()]
     return "; ".join(rows) or "nothing measured"
@@ -730,13 +717,13 @@ def findings(row: Comparison, case: Case) -> Iterator[str]:
             yield from map(str, worst[:NAMED])
             if len(worst) > NAMED:
                 yield f"{len(worst) - NAMED} more files lost {METRICS[row.metric]}"
-            yield f"tests: {case.reference.tests} before, {case.capture.tests} now"
     if row.missed and row.target is not None:
         now, target = apart(row.now.percent, row.target)
         yield f"{row.metric}: {now} %, but {target} % was to be reached by {case.ladder.horizon}"
     if row.explained:
-        fell = decimal(row.promised - row.now.percent, 2)
-        yield f"{row.metric}: the percentage fell by {fell} points because covered code was removed; no test was lost"
+        fell = row.promised - row.now.percent
+        explained = decimal(fell - max(row.drop, exact(0)), 2)
+        yield f"{row.metric}: the percentage fell by {decimal(fell, 2)} points; removed code explains {explained}"
 
 
 def pace(case: Case, row: Comparison) -> dict[str, Any]:
@@ -768,7 +755,9 @@ def proposed_horizon(case: Case, row: Comparison, points: Fraction) -> date:
     span = (ladder.horizon - ladder.recorded).days
     if points <= 0 or rise <= 0 or span <= 0:
         return ladder.horizon
-    return max(ladder.horizon, case.today + timedelta(days=int(-(-points * span // rise))))
+    with suppress(OverflowError):
+        return max(ladder.horizon, case.today + timedelta(days=int(-(-points * span // rise))))
+    return date.max
 
 
 @dataclass(frozen=True)
@@ -921,7 +910,7 @@ class Trigger:
 
 def coverage_trigger(case: Case) -> Trigger:
     """Fires on a drop beyond the tolerance. It rests on one run, so it is to be confirmed by another."""
-    limit = f"{plain(case.ladder.tolerance)} points"
+    limit = points(case.ladder.tolerance)
     if reasons := obstacles(case):
         return Trigger("coverage", UNKNOWN, "not comparable", limit, tuple(reasons), (), case.capture.digest)
     rows = compare(case)
@@ -1144,15 +1133,14 @@ def judge(gate: str, evidence: Evidence, settings: Settings) -> Verdict:
         return ruling(gate, UNKNOWN, "no data", "", [f"there is no {name}"], remedy=f"{SCRIPTS}/{PRODUCERS[name]}")
 
 
-def unreadable(gate: str, error: EvidenceError) -> Verdict:
-    return ruling(gate, UNKNOWN, "not readable", "", [one_line(error)], remedy="mend what is named here")
-
-
 def improvements(summary: Mapping[str, Any]) -> dict[str, Fraction]:
-    """How much sooner each mode shows a failure, in percent, in the mean over the benchmark's faults."""
-    rows = pick(summary, "benchmark", dict, NoneType) or {}
-    found = rows.get("improvement")
-    return {mode: exact(repr(value)) for mode, value in (found or {}).items() if isinstance(value, int | float)}
+    """By how many percent each mode shows a failure sooner than a full run, in the mean over the benchmark's faults."""
+    if pick(summary, "benchmark", dict, NoneType) is None:
+        return {}
+    modes = [mode for mode, _, _ in TARGETS]
+    means = [pick(summary, f"benchmark.overall.modes.{mode}.mean", int, float) for mode in ("off", *modes)]
+    slow, *fast = (exact(repr(mean)) for mean in means)
+    return {mode: 100 * (1 - mean / slow) for mode, mean in zip(modes, fast, strict=True)} if slow > 0 else {}
 
 
 def audit(evidence: Evidence) -> Audit:
@@ -1242,8 +1230,7 @@ class Incident:
 
     @property
     def triggers(self) -> list[Mapping[str, Any]]:
-        rows = (self.document or {}).get("triggers", ())
-        return [row for row in rows if isinstance(row, dict)]
+        return list(self.document["triggers"]) if self.document else []
 
     def covers(self, trigger: Trigger) -> bool:
         """Whether this incident is about the same: still open, or resolved with this very evidence known."""
@@ -1263,7 +1250,9 @@ def read_incidents(artifacts: Path) -> list[Incident]:
 
 def read_incident(path: Path) -> Incident:
     try:
-        return Incident(path.name, path, read_artifact(path / INCIDENT))
+        document = read_artifact(path / INCIDENT)
+        rows = [*pick(document, "triggers", list), *pick(document, "snapshot", list)]
+        return Incident(path.name, path, document if all(isinstance(row, dict) for row in rows) else None)
     except EvidenceError:
         return Incident(path.name, path, None)
 
@@ -1290,7 +1279,7 @@ def triggers_of(evidence: Evidence, settings: Settings) -> list[Trigger]:
     known = read_incidents(evidence.run.artifacts)
     judges: dict[str, Callable[[], Trigger]] = {
         "coverage": lambda: coverage_trigger(evidence.case),
-        "flakes": lambda: flake_trigger(evidence.flakes(resolved_at(known, "flakes")), settings.flake_limit),
+        "flakes": lambda: rate_trigger("flakes", evidence.flakes(resolved_at(known, "flakes")), settings.flake_limit),
         "properties": lambda: property_trigger(evidence.properties(), exact(PROPERTY_LIMIT)),
     }
     found = []
@@ -1302,10 +1291,6 @@ def triggers_of(evidence: Evidence, settings: Settings) -> list[Trigger]:
         except EvidenceError as error:
             found.append(Trigger(name, UNKNOWN, "not readable", "", (one_line(error),)))
     return found
-
-
-def flake_trigger(rate: Rate, limit: Fraction) -> Trigger:
-    return rate_trigger("flakes", rate, limit)
 
 
 def property_trigger(facts: Properties, limit: Fraction) -> Trigger:
@@ -1463,7 +1448,11 @@ def enforce_open(run: Run, github_env: Path | None) -> None:
             log_incident(run, incident)
     ids = [incident.id for incident in open_]
     if forced_ids(run.artifacts) != ids:
-        body = {"mode": "off", "incidents": ids, "triggers": sorted({r["name"] for i in open_ for r in i.triggers})}
+        body = {
+            "mode": "off",
+            "incidents": ids,
+            "triggers": sorted({str(r.get("name")) for i in open_ for r in i.triggers}),
+        }
         run.write(FORCED_OFF, FORCED_OFF_VERSION, body)
     if github_env:
         hand_over(github_env)
@@ -1475,9 +1464,9 @@ def is_logged(run: Run, incident: str) -> bool:
 
 
 def log_incident(run: Run, incident: Incident) -> None:
-    document = incident.document or {}
+    snapshot = incident.document["snapshot"] if incident.document else ()
     rows = [{key: row.get(key) for key in ("name", "value", "limit", "where")} for row in incident.triggers]
-    files = {row["name"]: row["sha256"] for row in document.get("snapshot", ())}
+    files = {str(row.get("name")): row.get("sha256") for row in snapshot}
     run.log.warning("risk_trigger", state="opened", incident=incident.id, triggers=rows, snapshot=files)
 
 
@@ -1510,7 +1499,9 @@ def resolve(run: Run, name: str, reason: str, github_env: Path | None) -> str:
             state = "is resolved already" if incident else "is not an incident"
             raise EvidenceError(f"{place}: {one_line(name, 100)} {state}; open are: {open_}")
         body = {
-            k: v for k, v in (incident.document or {"triggers": [], "damaged": True}).items() if k not in ENVELOPE
+            k: v
+            for k, v in (incident.document or {"triggers": [], "snapshot": [], "damaged": True}).items()
+            if k not in ENVELOPE
         }
         resolution = {"reason": reason, "run_id": run.id, "revision": run.commit[0]}
         at(run, incident.folder).write(
@@ -1600,7 +1591,7 @@ def outlook(evidence: Evidence) -> dict[str, Any] | None:
     return {
         "basis": "counts" if before else "percentages",
         "comparisons": [comparison_row(row) for row in rows],
-        "losses": [loss_row(loss) for loss in lost[:LOSSES_KEPT]],
+        "losses": [asdict(loss) for loss in lost[:LOSSES_KEPT]],
         "losses_left_out": max(0, len(lost) - LOSSES_KEPT),
         "pace": advice,
         "functions": closing(untested_functions(evidence.run), gap) if gap else [],
@@ -1620,12 +1611,6 @@ def comparison_row(row: Comparison) -> dict[str, Any]:
     }
 
 
-def loss_row(loss: Loss) -> dict[str, Any]:
-    counts = {"valid_before": loss.before.valid, "covered_before": loss.before.covered}
-    counts |= {"valid": loss.now.valid, "covered": loss.now.covered}
-    return {"path": loss.path, "metric": loss.metric, "lost": loss.lost, "untested": loss.untested, **counts}
-
-
 def untested_functions(run: Run) -> list[dict[str, Any]]:
     """The functions with uncovered lines, the most first; none where report or sources are not to be had."""
     try:
@@ -1642,21 +1627,24 @@ def untested_functions(run: Run) -> list[dict[str, Any]]:
 
 
 def missed_lines(report: Path, root: Path) -> dict[str, list[int]]:
-    """The uncovered lines per source file in a coverage.xml, paths relative to the root."""
-    from defusedxml.ElementTree import iterparse  # needed with a gap only
-
-    places, missed, now = [], {}, []
-    for _, element in iterparse(report):
-        if element.tag == "source":
-            places.append(root / (element.text or ""))
-        elif element.tag == "line" and element.get("hits") == "0":
-            now.append(int(element.get("number", "0")))
-        elif element.tag == "class":
-            name = element.get("filename", "")
-            path = next((place / name for place in places if (place / name).is_file()), root / name)
-            missed[Path(os.path.relpath(path, root)).as_posix()] = now
-            now = []
-            element.clear()
+    """The uncovered lines per source file, relative to the root, in a coverage.xml, which has an element a line."""
+    places: list[Path] = []
+    missed: dict[str, list[int]] = {}
+    lines: list[int] = []
+    for found in re.finditer(
+        r'<source>(.*)</source>|<class .*\bfilename="(.*?)"|<line number="(\d+)" hits="0"', report.read_text("utf-8")
+    ):
+        source, name, line = found.groups()
+        if source is not None:
+            places.append(root / unescape(source))
+        elif name is not None:
+            path = next(
+                (place / unescape(name) for place in places if (place / unescape(name)).is_file()),
+                root / unescape(name),
+            )
+            lines = missed.setdefault(Path(os.path.relpath(path, root)).as_posix(), [])
+        else:
+            lines.append(int(line))
     return {path: lines for path, lines in missed.items() if lines}
 
 
@@ -1699,8 +1687,9 @@ def enforce(run: Run, settings: Settings) -> int:
         try:
             verdicts.append(judge(gate, evidence, settings))
         except EvidenceError as error:
-            verdicts.append(unreadable(gate, error))
-            problems.append(str(error))
+            text, remedy = one_line(error), "mend what is named here"
+            verdicts.append(ruling(gate, UNKNOWN, "not readable", "", [text], remedy=remedy))
+            problems.append(text)
     triggers = [] if settings.only else triggers_of(evidence, settings)
     triggers = roll_back(evidence, triggers, verdicts, partial(recapture, evidence, settings.quiet))
     code = 2 if problems else exit_code(verdicts)
@@ -1763,9 +1752,12 @@ def table(
     for verdict in verdicts:
         lines.append(f"{verdict.gate:<13}{verdict.enforcement:<10}{verdict.verdict:<19}{one_line(verdict.value)}")
         lines += [f"{'':<23}{one_line(text)}" for text in verdict.evidence]
-        lines += [f"{'':<23}limit: {verdict.limit}", f"{'':<23}remedy: {one_line(verdict.remedy)}"] * bool(
-            verdict.remedy
-        )
+        if verdict.verdict != PASS:
+            lines += [
+                f"{'':<23}{name}: {one_line(text)}"
+                for name, text in (("limit", verdict.limit), ("remedy", verdict.remedy))
+                if text
+            ]
     if triggers:
         lines += ["", f"{'trigger':<23}{'state':<19}value"]
     for trigger in triggers:
@@ -1824,7 +1816,7 @@ def workflow_commands(
 
 
 def command(level: str, title: str, text: str, file: str = "") -> str:
-    where = f"file={escaped(file, ':,')}," if file else ""
+    where = f"file={escaped(one_line(file), ':,')}," if file else ""
     return f"::{level} {where}title={escaped(title, ':,')}::{escaped(one_line(text, 1000))}"
 
 
@@ -1928,7 +1920,7 @@ def replay(run: Run, settings: Settings, history: Path) -> int:
     """Judge every stored run by the triggers, at the limits in force and at others, and count."""
     stored = sorted(stored_runs(run, history), key=lambda one: (one.at, one.name))
     if not stored:
-        names = ", ".join(dict.fromkeys(reads[0] for reads in TRIGGERS.values()))
+        names = " or ".join(TRIGGERS.values())
         raise EvidenceError(f"{history}: expected folders with {names}, found none; give a folder of past artifacts")
     rows = [replay_row(name, limit, current, stored) for name, limit, current in replay_limits(run, settings)]
     run.write(REPLAY, REPLAY_VERSION, {"runs": len(stored), "rows": rows})
@@ -1995,8 +1987,7 @@ def replay_table(rows: Sequence[Mapping[str, Any]], runs: int) -> str:
 
 def stored_runs(run: Run, history: Path) -> Iterator[Stored]:
     """Every folder below that holds an artifact of a trigger; one that is broken is refused by name."""
-    names = {reads[0] for reads in TRIGGERS.values()}
-    for place in sorted({path.parent for path in history.rglob("*.json") if path.name in names}):
+    for place in sorted({path.parent for path in history.rglob("*.json") if path.name in TRIGGERS.values()}):
         evidence = Evidence(at(run, place), date.max)
         facts: dict[str, Case | Rate | Properties] = {}
         if evidence.document("baseline.metrics.json"):
@@ -2005,8 +1996,8 @@ def stored_runs(run: Run, history: Path) -> Iterator[Stored]:
             facts["flakes"] = evidence.flakes("")
         if evidence.document("property.results.json"):
             facts["properties"] = evidence.properties()
-        stamps = [str(document["generated_at"]) for name in names if (document := evidence.document(name))]
-        yield Stored(place.relative_to(history).as_posix(), max(stamps), facts)
+        found = [document for name in TRIGGERS.values() if (document := evidence.document(name))]
+        yield Stored(place.relative_to(history.parent).as_posix(), max(str(d["generated_at"]) for d in found), facts)
 
 
 def stored_case(evidence: Evidence) -> Case:
