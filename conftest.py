@@ -518,7 +518,12 @@ class Order:
         return sorted(items, key=lambda item: keys[item.nodeid])
 
     def match(self, name: str) -> float:
-        return sum(self.words.get(word, 0.0) for word in name_words(name.partition("[")[0]))
+        return weight(self.words, name.partition("[")[0])
+
+
+def weight(words: Mapping[str, float], name: str) -> float:
+    """How much a name says of the change; summed exactly, so that no hash seed changes the order."""
+    return math.fsum(words.get(word, 0.0) for word in name_words(name))
 
 
 def name_words(name: str) -> set[str]:
@@ -538,11 +543,9 @@ def make_order(baseline: Mapping[str, Any], changes: Sequence[Change]) -> Order:
 
     def key(file: Mapping[str, Any]) -> tuple[float, ...]:
         path = file["path"]
-        match = max(
-            (sum(words.get(word, 0) for word in name_words(f"{path} {name}")) for name in file["names"]), default=0
-        )
+        match = max((weight(words, f"{path} {name}") for name in file["names"]), default=0.0)
         group = 0 if path in covered else 1 if path in own else 2 if path in failed else 3
-        return (group, -covered.get(path, 0), -round(match, 6), file["seconds"])
+        return (group, -covered.get(path, 0), -match, file["seconds"])
 
     ranked = [(key(file), file["path"]) for file in files]
     ranked += [((1.0,), path) for path in own - known if is_test_file(path)]
