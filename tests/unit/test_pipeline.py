@@ -28,6 +28,12 @@ ALWAYS = Stage("report", "report.py", "?", always=True)
 FILLED = "import pathlib; pathlib.Path('filled').open('a').write('x')"  # a FILL step; runs in the environment
 
 
+@pytest.fixture(autouse=True)
+def plain_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No annotations beside the errors, also where these tests run in a workflow."""
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+
+
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A platform in a folder of its own, whose environment is filled by a harmless step."""
