@@ -1134,7 +1134,7 @@ def judge(gate: str, evidence: Evidence, settings: Settings) -> Verdict:
 
 
 def improvements(summary: Mapping[str, Any]) -> dict[str, Fraction]:
-    """By how many percent each mode shows a failure sooner than a full run, in the mean over the benchmark's faults."""
+    """By how many percent each mode shows a failure sooner than a full run, in the mean over all faults."""
     if pick(summary, "benchmark", dict, NoneType) is None:
         return {}
     modes = [mode for mode, _, _ in TARGETS]
@@ -1594,7 +1594,7 @@ def outlook(evidence: Evidence) -> dict[str, Any] | None:
         "losses": [asdict(loss) for loss in lost[:LOSSES_KEPT]],
         "losses_left_out": max(0, len(lost) - LOSSES_KEPT),
         "pace": advice,
-        "functions": closing(untested_functions(evidence.run), gap) if gap else [],
+        "functions": closing(untested_functions(evidence.run, case.capture.files["line"]), gap) if gap else [],
     }
 
 
@@ -1611,11 +1611,11 @@ def comparison_row(row: Comparison) -> dict[str, Any]:
     }
 
 
-def untested_functions(run: Run) -> list[dict[str, Any]]:
-    """The functions with uncovered lines, the most first; none where report or sources are not to be had."""
+def untested_functions(run: Run, known: Iterable[str]) -> list[dict[str, Any]]:
+    """The functions of the `known` files with uncovered lines, the most first; none where they cannot be had."""
     try:
-        missed = missed_lines(run.artifacts / "coverage.xml", run.root)
-    except (OSError, SyntaxError, ValueError):
+        missed = missed_lines((run.artifacts / "coverage.xml").read_text("utf-8"), sorted(known, key=len))
+    except (OSError, ValueError):
         return []
     rows: list[dict[str, Any]] = []
     for path, lines in sorted(missed.items(), key=lambda item: (-len(item[1]), item[0])):
@@ -1626,25 +1626,20 @@ def untested_functions(run: Run) -> list[dict[str, Any]]:
     return rows[:FUNCTIONS_KEPT]
 
 
-def missed_lines(report: Path, root: Path) -> dict[str, list[int]]:
-    """The uncovered lines per source file, relative to the root, in a coverage.xml, which has an element a line."""
-    places: list[Path] = []
+def missed_lines(report: str, known: Sequence[str]) -> dict[str, list[int]]:
+    """The uncovered lines per file in a coverage.xml, which has an element a line.
+
+    It names a file relative to a source folder, wherever that was; `known` are the paths relative to the root.
+    """
     missed: dict[str, list[int]] = {}
     lines: list[int] = []
-    for found in re.finditer(
-        r'<source>(.*)</source>|<class .*\bfilename="(.*?)"|<line number="(\d+)" hits="0"', report.read_text("utf-8")
-    ):
-        source, name, line = found.groups()
-        if source is not None:
-            places.append(root / unescape(source))
-        elif name is not None:
-            path = next(
-                (place / unescape(name) for place in places if (place / unescape(name)).is_file()),
-                root / unescape(name),
-            )
-            lines = missed.setdefault(Path(os.path.relpath(path, root)).as_posix(), [])
+    for found in re.finditer(r'<class .*\bfilename="(.*?)"|<line number="(\d+)" hits="0"', report):
+        if found[2]:
+            lines.append(int(found[2]))
         else:
-            lines.append(int(line))
+            name = unescape(found[1])
+            path = next((path for path in known if f"/{path}".endswith(f"/{name}")), name)
+            lines = missed.setdefault(path, [])
     return {path: lines for path, lines in missed.items() if lines}
 
 
