@@ -23,7 +23,8 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -504,8 +505,8 @@ class Order:
 
     def first(self, count: int, among: Iterable[str] | None = None) -> list[str]:
         """The `count` likeliest files (of those in `among`)."""
-        known = self.files if among is None else [file for file in self.files if file in set(among)]
-        return list(known[:count])
+        wanted = set(self.files if among is None else among)
+        return list(islice((file for file in self.files if file in wanted), count))
 
     def sort(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """The items with the likely files' in front, each file's best matching names first, the rest as they were."""
@@ -518,18 +519,19 @@ class Order:
         return sorted(items, key=lambda item: keys[item.nodeid])
 
     def match(self, name: str) -> float:
-        return weight(self.words, name.partition("[")[0])
+        return weight(self.words, name_words(name.partition("[")[0]))
 
 
-def weight(words: Mapping[str, float], name: str) -> float:
-    """How much a name says of the change; summed exactly, so that no hash seed changes the order."""
-    return math.fsum(words.get(word, 0.0) for word in name_words(name))
+def weight(words: Mapping[str, float], found: Iterable[str]) -> float:
+    """How much these words say of the change; summed exactly, so that no hash seed changes the order."""
+    return math.fsum(words[word] for word in found if word in words)
 
 
-def name_words(name: str) -> set[str]:
+@lru_cache(maxsize=1 << 16)
+def name_words(name: str) -> frozenset[str]:
     """The words of an identifier: test_parseHTTPHeader gives parse, http, header."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    return {part.lower() for part in parts} - {"test", "tests", "py"}
+    return frozenset(part.lower() for part in parts) - {"test", "tests", "py"}
 
 
 def make_order(baseline: Mapping[str, Any], changes: Sequence[Change]) -> Order:
@@ -543,7 +545,7 @@ def make_order(baseline: Mapping[str, Any], changes: Sequence[Change]) -> Order:
 
     def key(file: Mapping[str, Any]) -> tuple[float, ...]:
         path = file["path"]
-        match = max((weight(words, f"{path} {name}") for name in file["names"]), default=0.0)
+        match = max((weight(words, name_words(path) | name_words(name)) for name in file["names"]), default=0.0)
         group = 0 if path in covered else 1 if path in own else 2 if path in failed else 3
         return (group, -covered.get(path, 0), -match, file["seconds"])
 
@@ -627,7 +629,7 @@ def read_changes(root: Path, commit: str, rootdir: Path, artifacts: Path) -> lis
     if diff is None or others is None:
         raise LookupError(f"git does not know the baseline's commit {commit[:12]}")
     changes = [change_of(part, root) for part in re.split(r"^diff --git ", diff, flags=re.MULTILINE)[1:]]
-    changes += [Change(path, words=frozenset(name_words(path)), node=path) for path in others.split("\0") if path]
+    changes += [Change(path, words=name_words(path), node=path) for path in others.split("\0") if path]
     return [replace(change, node=node_of(root / change.node, rootdir)) for change in changes]
 
 
@@ -645,6 +647,7 @@ def git(root: Path, *arguments: str) -> str | None:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
+REMOVED = re.compile(r"^-\s*(?:async\s+)?(?:def|class)\s+(\w+)", re.MULTILINE)
 HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 
 
@@ -661,7 +664,8 @@ def change_of(diff: str, root: Path) -> Change:
         lines.update(range(start, start + size) if size else (start, start + 1))
         here.update(range(now, now + max(added, 1)))
     text = read_text(root / new[1]) if new else ""
-    words = frozenset(name_words(path)) | words_around(text.split("\n"), here)
+    gone = REMOVED.findall(diff)
+    words = name_words(path).union(words_around(text.split("\n"), here), *map(name_words, gone))
     return Change(path, frozenset(lines), words, new[1] if new else path)
 
 
@@ -678,7 +682,7 @@ DEFINITION = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
 def words_around(lines: Sequence[str], numbers: Iterable[int]) -> frozenset[str]:
     """The words of the functions and classes around the lines, told by indentation: works on broken files too."""
     wanted, words = set(numbers), set[str]()
-    open_blocks: list[tuple[int, set[str]]] = []
+    open_blocks: list[tuple[int, frozenset[str]]] = []
     for number, line in enumerate(lines, 1):
         code = line.lstrip()
         if code and code[0] not in "#)]}":
@@ -789,5 +793,5 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     slow = [HealthCheck.too_slow]
     common = settings(settings.get_profile("default"), derandomize=False, deadline=None, print_blob=True)
-    settings.register_profile("tpr", parent=common, database=None, suppress_health_check=slow)
+    settings.register_profile("tpr", parent=common, max_examples=50, database=None, suppress_health_check=slow)
     settings.register_profile("tpr-fuzz", parent=common, max_examples=2000, suppress_health_check=slow)
