@@ -1,0 +1,678 @@
+"""The checkpoint proves what the evidence shows, refuses what it does not, and can be recomputed by anyone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import emit_checkpoint as script
+import pytest
+from emit_checkpoint import CHECKPOINT, OWN, PAGE, STATEMENT, SUMS, Row, main
+from events import LOG_NAME, TAXONOMY, Run, read_artifact, read_log, sha256
+
+pytestmark = pytest.mark.unit
+
+SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "samples" / "foundation" / "build_evidence.py"))
+RUN_ID: str = SAMPLE["RUN_ID"]
+Change = Callable[[Path], object]
+
+
+@pytest.fixture(autouse=True)
+def outside_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power is lost here, and it takes most of the time
+    for name in ("TPR_RUN_ID", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the evidence of a healthy run, its own files copied beside it, and a published checkpoint."""
+    root = tmp_path_factory.mktemp("template")
+    SAMPLE["build"](root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "HERE", root / "scripts" / "tests")
+        assert main(["--root", str(root), "--quiet", "--publish"]) == 0
+    return root
+
+
+@pytest.fixture
+def artifacts(template: Path, tmp_path: Path) -> Path:
+    """The evidence alone, with the project's files beside it."""
+    copy = tmp_path / "artifacts"
+    shutil.copytree(template / "artifacts", copy, ignore=shutil.ignore_patterns("foundation", "foundation.*"))
+    return copy
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copy = tmp_path / "project"
+    shutil.copytree(template, copy)
+    monkeypatch.setattr(script, "HERE", copy / "scripts" / "tests")
+    return copy
+
+
+def put(document: Any, path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        document = document[int(key)] if isinstance(document, list) else document[key]
+    document[int(last) if isinstance(document, list) else last] = value
+
+
+def changed(name: str, path: str, value: object) -> Change:
+    """An edit of one key of an artifact, with a digest that fits, as a forger would make it."""
+
+    def change(artifacts: Path) -> None:
+        edited = SAMPLE["rewrite"](artifacts / name, lambda document: put(document, path, value))
+        if name == script.BASELINE:
+            (artifacts / script.HASH).write_text(f"sha256:{edited['sha256']}\n")
+
+    return change
+
+
+def log_change(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Change:
+    return lambda artifacts: SAMPLE["relog"](artifacts / LOG_NAME, change)
+
+
+def chain_broken(artifacts: Path) -> None:
+    """The log with two neighbours in each other's place: every event is there."""
+    lines = (artifacts / LOG_NAME).read_bytes().splitlines(keepends=True)
+    (artifacts / LOG_NAME).write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
+
+
+def without(event: str, **fields: object) -> Change:
+    return log_change(
+        lambda rows: [row for row in rows if not (row["event"] == event and fields.items() <= row.items())]
+    )
+
+
+def edited(name: str, **fields: object) -> Change:
+    return log_change(lambda rows: [row | fields if row["event"] == name else row for row in rows])
+
+
+def retyped(name: str, old: str, new: str) -> Change:
+    def change(artifacts: Path) -> None:
+        text = (artifacts / name).read_text("utf-8")
+        assert old in text
+        (artifacts / name).write_text(text.replace(old, new, 1), "utf-8")
+
+    return change
+
+
+def plan_change(old: str, new: str) -> Change:
+    """An edit of the plan with a changelog that follows it."""
+
+    def change(artifacts: Path) -> None:
+        retyped(f"project/{script.PLAN}", old, new)(artifacts)
+        plan = (artifacts / "project" / script.PLAN).read_text("utf-8")
+        (artifacts / "project" / script.CHANGELOG).write_text(SAMPLE["changelog"](plan))
+
+    return change
+
+
+def removed(name: str) -> Change:
+    return lambda artifacts: (artifacts / name).unlink()
+
+
+def on_workers_with_flakes(artifacts: Path) -> None:
+    changed(DURATIONS, "tests.0.worker", "gw0")(artifacts)
+    changed(script.FLAKES, "flaky", [{"id": "a"}])(artifacts)
+
+
+def open_incident(artifacts: Path) -> None:
+    (artifacts / script.FORCED_OFF).write_text("{}")
+
+
+def slow_drill(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    last = max(place for place, row in enumerate(rows) if row["event"] == "environment_validation_fail")
+    return [row | {"seconds": 1.0} if place == last else row for place, row in enumerate(rows)]
+
+
+def begun_twice(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [*rows, {**rows[-1], "event": "property_test_start", "context": {**rows[-1]["context"], "pid": 1}}]
+
+
+def undrilled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the last drill, its start included."""
+    last = max(place for place, row in enumerate(rows) if row["event"] == "environment_validation_fail")
+    return [row for place, row in enumerate(rows) if place not in (last - 1, last)]
+
+
+def unmet(artifacts: Path, run_id: str = RUN_ID) -> dict[str, Row]:
+    rows = script.judge(script.load(artifacts, run_id), emitting=True)
+    return {name: row for name, row in rows.items() if row.missing}
+
+
+BASELINE, PROPERTIES, VERDICTS = script.BASELINE, script.PROPERTIES, script.VERDICTS
+FAILFAST, SIGNATURE, DURATIONS = script.FAILFAST, script.SIGNATURE, script.DURATIONS
+LADDER, LOCK_HASH = "project/coverage-ladder.yaml", "project/requirements.lock.hash"
+WORKFLOW = "project/.github/workflows/chain.yml"
+FAILED_TEST = {"id": "a", "outcome": "failed", "seconds": 0.1, "worker": None}
+CRITERIA: list[tuple[str, str, Change]] = [
+    ("AC-1", "partial", changed(BASELINE, "partial", {"reason": "killed"})),
+    ("AC-1", "green suite", changed(BASELINE, "outcomes.collect_errors", 1)),
+    ("AC-1", "states 94", changed(BASELINE, "population.percent", 94.0)),
+    ("AC-1", "of the fields have a value", changed(BASELINE, "markers", dict.fromkeys("abcdef"))),
+    ("AC-1", "baseline.metrics.hash: expected", retyped("baseline.metrics.hash", "sha256:", "sha256:0")),
+    ("AC-1", "coverage.xml: expected", retyped("coverage.xml", 'lines-covered="182"', 'lines-covered="183"')),
+    ("AC-1", "durations.json: expected a file", removed("durations.json")),
+    ("AC-1", "do not add up", changed(DURATIONS, "tests.0", FAILED_TEST)),
+    ("AC-1", "p50 to max in order", changed(DURATIONS, "all.p90", 0.0)),
+    ("AC-1", "flake.report.json: expected a file", removed("flake.report.json")),
+    ("AC-1", "with exit 0", edited("metrics_capture_complete", exit=1)),
+    ("AC-2", "soft is 39", changed(FAILFAST, "benchmark.faults.0.runs.soft.seconds", [8.0, 8.4])),
+    ("AC-2", "hard is not measured", changed(FAILFAST, "benchmark.faults.1.runs.hard", {})),
+    ("AC-2", "no first_failure", changed(FAILFAST, "first_failure", None)),
+    ("AC-2", "states 3.0 s", changed(FAILFAST, "benchmark.overall.modes.soft.mean", 3.0)),
+    ("AC-3", "29 runs", changed(PROPERTIES, "runs", 29)),
+    ("AC-3", "falsified", changed(PROPERTIES, "tests.1.falsifying_examples", [{"x": 1}])),
+    ("AC-3", "one stream", changed(PROPERTIES, "tests.2.streams", [{"digest": "a"}, {"digest": "b"}])),
+    ("AC-3", "1000.0 ms", changed(PROPERTIES, "tests.0.runtime_ms.mean", 1000.0)),
+    ("AC-3", "0 tests", changed(PROPERTIES, "tests", [])),
+    ("AC-3", "another seed", changed(PROPERTIES, "control.shown", False)),
+    ("AC-3", "1 mismatches", changed(PROPERTIES, "mismatches", 1)),
+    ("AC-3", "seed 1,", changed(PROPERTIES, "seed", 1)),
+    ("AC-3", "is not what events.log.jsonl says", edited("property_test_complete", falsified=1, passed=2)),
+    ("AC-4", "an open incident", open_incident),
+    ("AC-5", "invalid", log_change(undrilled)),
+    ("AC-5", "took 1.0 s", log_change(slow_drill)),
+    ("AC-5", "env.signature.json: expected a file", removed("env.signature.json")),
+    ("AC-6", "coverage-ladder.yaml: expected a file", removed(LADDER)),
+    ("AC-6", "target.line: expected a number", retyped(LADDER, "target: {line: 92.0", "target: {line: .nan")),
+    ("AC-6", "events.log.jsonl has", retyped(LADDER, "{line: 90.0", "{line: 80.0")),
+    ("AC-6", "expected a ladder", retyped(LADDER, "schema", "- : {")),
+    ("AC-7", "missing: flake_scan_complete", without("flake_scan_complete")),
+    ("AC-7", "a logging_deficit stands", edited("flake_scan_complete", event="logging_deficit")),
+    ("AC-7", "process 1: 1 property_test_start, 0 ended", log_change(begun_twice)),
+    ("COMMIT", "durations.json: of commit", changed(DURATIONS, "commit", "0" * 40)),
+    ("ENVIRONMENT", "baseline.metrics.json: of environment", changed(SIGNATURE, "signature", "f" * 64)),
+    ("ENVIRONMENT", "run by Python 3.12.1", changed(PROPERTIES, "python", "3.12.1")),
+    ("LOCK", "do not name", changed(SIGNATURE, "lock_sources.0.sha256", "f" * 64)),
+    ("LOCK", "requirements.lock.hash: expected", retyped(LOCK_HASH, "5", "6")),
+    ("RUN", "property.results.json: of run yesterday", changed(PROPERTIES, "run_id", "yesterday")),
+    ("RUN", "has it with sha256", edited("flake_scan_complete", artifacts={"durations.json": "0" * 64})),
+    ("LOG", "chain broken", chain_broken),
+    ("GATES", "gate coverage says fail", changed(VERDICTS, "gates.1.verdict", "fail")),
+    ("GATES", "says insufficient data", changed(VERDICTS, "gates.2.verdict", "insufficient data")),
+    ("GATES", "expected the hard gates", changed(VERDICTS, "gates.0.enforcement", "advisory")),
+    ("GATES", "trigger flakes fired", changed(VERDICTS, "triggers.1.state", "fired")),
+    ("R-1", "PLAN.md: expected a file, got none", removed(f"project/{script.PLAN}")),
+    ("R-1", "top entry is 1.0", plan_change("Version: 1.0", "Version: 1.1")),
+    ("R-1", "expected a line Version", plan_change("Version: 1.0", "")),
+    ("R-1", "expected SHA256", retyped(f"project/{script.PLAN}", "# Plan", "# plan")),
+    ("R-1", "expected a top entry", removed(f"project/{script.CHANGELOG}")),
+    ("R-7", "1 workers", on_workers_with_flakes),
+    ("DOD-4", "does not explain TPR_FLAKE_RATE", plan_change("TPR_FLAKE_RATE_THRESHOLD", "a rate")),
+    ("DOD-4", "no drill of the trigger flakes", without("risk_trigger", trigger="flakes")),
+    ("DOD-5", "enforces gates", retyped(WORKFLOW, "pipeline.py gates", "pipeline.py report")),
+    ("DOD-5", "enforces gates", retyped(WORKFLOW, "gates", "gates || true")),
+    ("DOD-5", "enforces environment", retyped(WORKFLOW, "    runs-on", "    continue-on-error: true\n    runs-on")),
+]  # fmt: skip
+
+
+def test_a_healthy_run_lacks_nothing(artifacts: Path) -> None:
+    assert unmet(artifacts) == {}
+
+
+@pytest.mark.parametrize(("name", "said", "change"), CRITERIA, ids=[f"{row[0]}-{row[1]}" for row in CRITERIA])
+def test_each_criterion_fails_alone(artifacts: Path, name: str, said: str, change: Change) -> None:
+    """What breaks one criterion names that criterion, says what is wrong, and names no other."""
+    change(artifacts)
+    found = unmet(artifacts)
+    assert list(found) == [name]
+    assert said in "; ".join(found[name].missing)
+
+
+def test_every_criterion_has_a_case_in_which_it_fails(artifacts: Path) -> None:
+    rows = script.judge(script.load(artifacts, RUN_ID))
+    follows = {name for name, row in rows.items() if row.id in ("DOD-1", "DOD-2", "DOD-3", "DOD-6")}
+    follows |= {"R-2", "R-3", "R-4", "R-5", "R-6"}  # rest on criteria, or are low
+    assert {name for name, _, _ in CRITERIA} == set(rows) - follows
+
+
+def test_what_follows_from_a_criterion_waits_for_it(artifacts: Path) -> None:
+    changed("property.results.json", "runs", 29)(artifacts)
+    rows = script.judge(script.load(artifacts, RUN_ID), emitting=True)
+    waiting = {name: row.waits_for for name, row in rows.items() if row.waits_for}
+    assert waiting == {
+        "AC-4": ("AC-3", "R-2"),
+        "R-2": ("AC-3",),
+        "DOD-1": ("AC-3", "AC-4"),
+        "DOD-2": ("AC-3",),
+        "DOD-3": ("AC-4",),
+    }
+
+
+@pytest.mark.parametrize("event", sorted(script.EXPECTED))
+def test_every_event_of_the_taxonomy_is_asked_for(artifacts: Path, event: str) -> None:
+    without(event)(artifacts)
+    assert f"missing: {event}" in unmet(artifacts)["AC-7"].missing
+
+
+@pytest.mark.parametrize("code", SAMPLE["REASONS"])
+def test_every_reason_code_has_to_be_drilled(artifacts: Path, code: str) -> None:
+    log_change(lambda rows: [row for row in rows if code not in json.dumps(row)])(artifacts)
+    assert code in unmet(artifacts)["AC-5"].missing[0]
+
+
+def test_evidence_of_an_older_run_is_refused(artifacts: Path) -> None:
+    found = unmet(artifacts, "chain-2")
+    assert len([text for text in found["RUN"].missing if "of run chain-1, judged is chain-2" in text]) == 7
+
+
+def test_an_edited_artifact_is_refused_by_its_digest(artifacts: Path) -> None:
+    retyped("gate.verdicts.json", '"quiet"', '"fired"')(artifacts)
+    assert "expected sha256" in unmet(artifacts)["GATES"].missing[0]
+
+
+def odd_values(value: Any, place: str = "") -> list[str]:
+    """The dotted paths of a document, containers included, one of each list."""
+    found = [place] if place else []
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, item in items:
+        if "." not in str(key) and key not in ("sha256", "artifact"):
+            found += odd_values(item, f"{place}.{key}".lstrip("."))
+    return found
+
+
+@pytest.mark.parametrize("name", [*script.ONE_RUN, script.SIGNATURE])
+def test_no_shape_of_an_artifact_is_a_traceback(artifacts: Path, name: str) -> None:
+    """Whatever stands where a number, a text or a list is expected, the evidence is judged, not crashed on."""
+    evidence = script.load(artifacts, RUN_ID)
+    original = json.dumps(evidence.documents[name])
+    for number, path in enumerate(odd_values(json.loads(original))):
+        document = json.loads(original)
+        put(document, path, (None, [], {"a": [1]}, [[1]], "x", -1, True, 1e308)[number % 8])
+        if all(isinstance(document[key], str) for key in ("run_id", "generated_at")):  # the reader's own check
+            page(replace(evidence, documents={**evidence.documents, name: document}))
+
+
+def page(evidence: script.Evidence) -> str:
+    return script.page({**script.compose(evidence), "dirty": False, "run_id": "", "generated_at": ""})
+
+
+def emit(root: Path, *flags: str) -> int:
+    return main(["--root", str(root), "--quiet", *flags])
+
+
+def verify(folder: Path) -> int:
+    return main(["--root", str(folder.parent), "--quiet", "--verify", str(folder)])
+
+
+def test_a_proven_foundation_has_every_section(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(root)]) == 0
+    document = read_artifact(root / "artifacts" / CHECKPOINT)
+    sections = """verdict evidence_commit dirty_evidence criteria definition_of_done consistency metrics failfast
+        properties events gates risks rollback_triggers governance plan log files""".split()
+    assert [name for name in document if name in sections] == sections
+    assert document["verdict"] == "proven"
+    assert document["schema_version"] == "1.0"
+    assert {name for name in OWN if (root / "artifacts" / name).exists()} == set(OWN)
+    assert [len(rows) for rows in document["governance"].values()] == [13, 5, 5]
+    assert all(row["complete"] for rows in document["governance"].values() for row in rows)
+    assert len(document["risks"]) == 7
+    assert {row["state"] for row in document["risks"]} == {"resolved"}
+    out = capsys.readouterr().out
+    assert "DOD-6        yes  Event log complete without deficits\n" in out
+
+
+def test_the_recorded_head_is_that_of_the_emission(root: Path) -> None:
+    assert emit(root) == 0
+    log, document = read_log(root / "artifacts" / LOG_NAME), read_artifact(root / "artifacts" / CHECKPOINT)
+    assert log.problems == []
+    assert log.events[-1]["event"] == "foundation_checkpoint_emitted"
+    assert (document["log"]["head"], document["log"]["events"]) == (log.head, len(log.events))
+    assert log.events[-1]["context"]["run_id"] == RUN_ID == document["run_id"]
+
+
+def test_a_refusal_leaves_no_checkpoint_and_names_the_remedy(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed("property.results.json", "runs", 29)(root / "artifacts")
+    assert main(["--root", str(root)]) == 1
+    said = capsys.readouterr()
+    assert not [name for name in OWN if (root / "artifacts" / name).exists()]
+    assert said.err == "emit_checkpoint.py: not proven: AC-3; mend it, then python scripts/tests/pipeline.py\n"
+    assert " - property.results.json: 29 runs, expected at least 30\n" in said.out
+    assert "mend: python scripts/tests/pipeline.py properties\n" in said.out
+    assert read_log(root / "artifacts" / LOG_NAME).events[-1]["unmet"] == ["AC-3"]
+
+
+def test_a_deficit_is_logged_exactly_if_events_are_missing(root: Path) -> None:
+    changed("property.results.json", "runs", 29)(root / "artifacts")
+    assert emit(root) == 1
+    assert "logging_deficit" not in (root / "artifacts" / LOG_NAME).read_text()
+    without("flake_scan_complete")(root / "artifacts")
+    assert emit(root) == 1
+    deficit = [e for e in read_log(root / "artifacts" / LOG_NAME).events if e["event"] == "logging_deficit"]
+    assert [event["missing"] for event in deficit] == [["flake_scan_complete"]]
+
+
+def test_an_empty_folder_is_refused_criterion_by_criterion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert emit(tmp_path) == 1
+    assert "AC-1, AC-2, AC-3, AC-5, AC-6, AC-7" in capsys.readouterr().err
+    assert set(TAXONOMY) > {event["event"] for event in read_log(tmp_path / "artifacts" / LOG_NAME).events} > set()
+
+
+def test_a_project_that_moved_on_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SAMPLE["git"](root, "commit", "-q", "--allow-empty", "-m", "second")
+    assert emit(root) == 1
+    assert "not proven: COMMIT;" in capsys.readouterr().err
+
+
+def test_changed_files_are_said_and_not_published(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "new.py").write_text("x = 1\n")
+    assert emit(root) == 0
+    assert read_artifact(root / "artifacts" / CHECKPOINT)["dirty"] is True
+    assert emit(root, "--publish") == 1
+    assert f"not published: {CHECKPOINT}: measured on files that differ" in capsys.readouterr().err
+
+
+def test_publishing_replaces_the_old_folder_whole(root: Path) -> None:
+    foundation = root / "artifacts" / "foundation"
+    (foundation / "old.txt").write_text("old")
+    assert emit(root, "--publish") == 0
+    assert verify(foundation) == 0
+    published = {path.relative_to(foundation).as_posix() for path in foundation.rglob("*") if path.is_file()}
+    listed = {line.split("  ", 1)[1] for line in (foundation / SUMS).read_text().splitlines()}
+    assert published == listed | {SUMS}
+    assert not list((root / "artifacts").glob(".foundation*"))
+
+
+def test_a_path_of_this_machine_is_not_published(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foundation = root / "artifacts" / "foundation"
+    before = {path: path.read_bytes() for path in foundation.rglob("*") if path.is_file()}
+    retyped("coverage.xml", "></coverage>", f"><source>{root}/src</source></coverage>")(root / "artifacts")
+    assert emit(root, "--publish") == 1
+    assert "not published: coverage.xml: line 2: expected no path of this machine" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in foundation.rglob("*") if path.is_file()} == before
+
+
+def test_sha256sum_reads_the_list(root: Path) -> None:
+    done = subprocess.run(
+        ["sha256sum", "-c", SUMS], cwd=root / "artifacts" / "foundation", capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert b"foundation.checkpoint.json: OK" in done.stdout
+
+
+def test_verifying_writes_nothing(root: Path) -> None:
+    def state() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in root.rglob("*")}
+
+    before = state()
+    assert verify(root / "artifacts" / "foundation") == 0
+    assert state() == before
+
+
+def test_only_the_runs_own_folder_may_grow(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifacts = root / "artifacts"
+    assert emit(root) == 0
+    (artifacts / "report.html").write_text("later")
+    with SAMPLE["run_id"](RUN_ID):
+        Run("render_report", root, artifacts).log.info("risk_trigger")
+    assert main(["--root", str(root), "--quiet", "--verify", str(artifacts)]) == 0
+    moved = root / "moved"
+    shutil.copytree(artifacts, moved, ignore=shutil.ignore_patterns("foundation"))
+    assert verify(moved) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("emit_checkpoint.py: file: events.log.jsonl: expected sha256 ")
+    assert "(and 1 more of this kind)" in said
+
+
+def test_the_default_is_the_committed_checkpoint(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "artifacts" / CHECKPOINT).unlink()
+    assert main(["--root", str(root), "--verify"]) == 0
+    assert re.fullmatch(r"emit_checkpoint\.py: holds: 18 files, \d+ events, commit \w{40}\n", capsys.readouterr().out)
+    shutil.rmtree(root / "artifacts" / "foundation")
+    assert main(["--root", str(root), "--verify"]) == 1
+
+
+def test_without_a_checkpoint_nothing_can_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--verify", str(tmp_path)]) == 2
+    assert f"{tmp_path}: expected {CHECKPOINT}, got none" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["--verify", str(tmp_path / "nowhere")])
+    assert ended.value.code == 2
+
+
+def forge(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the checkpoint and recompute every digest and file that follows from it."""
+    document = SAMPLE["rewrite"](folder / CHECKPOINT, edit)
+    for name, data in script.derived(document, (folder / CHECKPOINT).read_bytes()).items():
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda d: d["criteria"][2].update(value="fine"), "section: foundation.checkpoint.json criteria.AC-3.value"),
+        (lambda d: d.update(verdict="perfect"), "section: foundation.checkpoint.json verdict"),
+        (lambda d: d["metrics"]["coverage"].update(line_percent=99.0), "coverage.line_percent: expected 91.0, got 99.0"),
+        (lambda d: d["risks"].pop(), "section: foundation.checkpoint.json risks"),
+        (lambda d: d.update(commit="0" * 40), "section: foundation.checkpoint.json commit"),
+        (lambda d: d["log"].update(head="0" * 64), "log: events.log.jsonl: expected head " + "0" * 64),
+        (lambda d: d.update(blessing="yes"), "foundation.checkpoint.json blessing: expected no such section"),
+        (lambda d: d.update(generated_at="2020-01-01"), "generated_at: expected after"),
+        (lambda d: d["plan"].update(version="9.9"), 'plan.version: expected "1.0", got "9.9"'),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_checkpoint_with_fitting_digests_is_found(
+    root: Path, edit: Callable[[dict[str, Any]], object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forge(root / "artifacts" / "foundation", edit)
+    assert verify(root / "artifacts" / "foundation") == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_forged_verdict_in_the_evidence_is_found_with_all_digests_fitting(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An artifact edited, with its digest, its line in the checkpoint and all that follows: the criterion says it."""
+    foundation = root / "artifacts" / "foundation"
+    changed("property.results.json", "tests.0.outcomes", {"passed": 29, "falsified": 1})(foundation)
+    digest = sha256((foundation / "property.results.json").read_bytes())
+
+    def relist(document: dict[str, Any]) -> None:
+        document["files"] = [
+            f"{digest}  property.results.json" if line.endswith("property.results.json") else line
+            for line in document["files"]
+        ]
+
+    forge(foundation, relist)
+    assert verify(foundation) == 1
+    assert "criterion: AC-3: expected met, got tests/property/test_boundary.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"artifact": "foundation.checkpoint.json"}', "\x00", "[" * 9999]
+)
+def test_what_is_no_checkpoint_does_not_hold(root: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "artifacts" / "foundation" / CHECKPOINT).write_text(text)
+    assert verify(root / "artifacts" / "foundation") == 1
+    assert capsys.readouterr().err.startswith(f"emit_checkpoint.py: checkpoint: {CHECKPOINT}: expected ")
+
+
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "/etc/passwd", "a\\b", "a\nb"])
+def test_a_checkpoint_that_lists_a_file_outside_is_not_followed(root: Path, path: str) -> None:
+    SAMPLE["rewrite"](
+        root / "artifacts" / "foundation" / CHECKPOINT, lambda d: d["files"].append(f"{'0' * 64}  {path}")
+    )
+    found = script.verify(root / "artifacts" / "foundation", live=False)
+    assert [mismatch.kind for mismatch in found] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_only_regular_files_are_evidence(root: Path, kind: str) -> None:
+    path = root / "artifacts" / "foundation" / "coverage.xml"
+    outside = root / "outside.xml"
+    shutil.move(path, outside)
+    if kind == "link":
+        path.symlink_to(outside)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    found = script.verify(root / "artifacts" / "foundation", live=False)
+    assert found[0].file == "coverage.xml"
+
+
+def test_the_statement_is_as_in_toto_has_it(root: Path) -> None:
+    statement = json.loads((root / "artifacts" / "foundation" / STATEMENT).read_bytes())
+    assert list(statement) == ["_type", "subject", "predicateType", "predicate"]
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
+    assert [list(subject["digest"]) for subject in statement["subject"][:2]] == [["gitCommit"], ["sha256"]]
+    names = [subject["name"] for subject in statement["subject"]]
+    assert len(names) == len(set(names)) <= 1024
+    assert statement["predicate"]["result"] == "PASSED"
+    assert [row["name"] for row in statement["predicate"]["configuration"]] == [
+        "project/coverage-ladder.yaml", "project/requirements.lock", "project/pytest.ini"
+    ]  # fmt: skip
+    assert "AC-7" in statement["predicate"]["passedTests"]
+    assert statement["predicate"]["failedTests"] == []
+
+
+def test_an_advisory_gate_that_fails_is_a_warning(root: Path) -> None:
+    changed("gate.verdicts.json", "gates.4.verdict", "fail")(root / "artifacts")
+    assert emit(root) == 0
+    predicate = json.loads((root / "artifacts" / STATEMENT).read_bytes())["predicate"]
+    assert (predicate["result"], predicate["warnedTests"]) == ("WARNED", ["gate failfast"])
+
+
+HOSTILE = [
+    "a|b",
+    "`x`",
+    "<script>",
+    "[x](http://a.b)",
+    "![x](y)",
+    "**x**",
+    "a\\|b",
+    "$x$",
+    "&lt;",
+    "#1",
+    "\u202eabc",
+    " x ",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_foreign_text_stays_text_in_markdown(text: str) -> None:
+    shown = script.code(text)
+    if shown.startswith("`"):
+        assert not set(shown[1:-1]) & set("`|<>\\$&*")
+    else:
+        inside = shown.removeprefix("<code>").removesuffix("</code>")
+        assert re.fullmatch(r"(?:[\w ./:\-,=]|&#\d+;)*", inside)
+
+
+def test_hostile_ids_neither_leave_their_cell_nor_their_chart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"t.py::t[{text}\n```\n::error::x ##[error]y {number}]" for number, text in enumerate(HOSTILE)]
+    SAMPLE["build"](tmp_path, ids=ids)
+    monkeypatch.setattr(script, "HERE", tmp_path / "scripts" / "tests")
+    assert emit(tmp_path) == 0
+    page = (tmp_path / "artifacts" / PAGE).read_text("utf-8")
+    lines = page.splitlines()
+    assert not [line for line in lines if line.lstrip().startswith("::")]
+    assert [line for line in lines if line.startswith("```")] == ["```mermaid", "```"] * 5
+    slowest = lines[lines.index("| rank | test | ms |") + 2 :][:10]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in slowest} == {4}
+    assert "<script" not in page
+    assert "##[" not in page
+
+
+def test_a_chart_has_the_numbers_of_its_table(root: Path) -> None:
+    page = (root / "artifacts" / "foundation" / PAGE).read_text("utf-8")
+    charts = re.findall(r"```mermaid\n(.*?)```\n\n(.*?)(?:\n\n|\Z)", page, re.DOTALL)
+    assert len(charts) == 5
+    for chart, table in charts:
+        drawn = re.search(r"bar \[(.*)\]", chart)
+        numbers = drawn[1].split(", ") if drawn else re.findall(r" : (\d+)", chart)
+        cells = [cell.strip() for line in table.splitlines()[2:] for cell in line.strip("|").split("|")]
+        assert not [number for number in numbers if number not in cells]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1e-7, "0"), (1e20, "100000000000000000000"), (0.5, "0.5"), (100.0, "100")]
+)
+def test_numbers_have_no_exponent(value: float, shown: str) -> None:
+    assert script.digits(value) == shown
+
+
+def test_a_chart_of_nothing_is_left_out() -> None:
+    assert script.bars("a", "b", {}) == script.bars("a", "b", {"x": 0.0}) == script.pie("a", {"x": 0}) == ""
+
+
+def test_a_refusal_in_a_workflow_makes_at_most_ten_annotations(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    shutil.rmtree(root / "artifacts")
+    assert main(["--root", str(root)]) == 1
+    rows = [Row(f"X-{number}", "", (), missing=("100 %\n::error::no ##[error]",)) for number in range(14)]
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("::error")]
+    assert len(shown) == len(unmet(root / "artifacts"))
+    lines = script.error_lines(rows)
+    assert len(lines) == 10
+    assert lines[0] == "::error title=emit_checkpoint.py::X-0: 100 %25 ::error::no #_[error]"
+    assert lines[-1].endswith("::5 more criteria are not met; see the step summary")
+
+
+def test_the_summary_takes_the_page_or_the_refusal(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert emit(root) == 0
+    assert summary.read_text() == (root / "artifacts" / PAGE).read_text()
+    changed("property.results.json", "runs", 29)(root / "artifacts")
+    summary.unlink()
+    assert emit(root) == 1
+    assert "| AC-3 | Three invariants" in summary.read_text()
+
+
+def test_what_does_not_fit_into_the_summary_is_named() -> None:
+    sections = [("A", "a" * 90), ("B", "b" * 90), ("C", "c" * 90)]
+    assert script.fit(sections, 1000) == "\n\n".join(text for _, text in sections) + "\n"
+    short = script.fit(sections, 260)
+    assert len(short) <= 260
+    assert short.endswith(f"Left out for lack of room: C; see {PAGE}.\n")
+    assert script.fit(sections, 10) == ""
+
+
+def test_twenty_thousand_tests_fit_into_the_summary() -> None:
+    rows = [{"id": "x" * 300 + str(number), "seconds": 1.0, "outcome": "passed"} for number in range(20_000)]
+    evidence = script.Evidence("x", {DURATIONS: {"tests": rows, "run_id": "x"}})
+    text = page(evidence)
+    assert len(text.encode()) < 100_000
+    assert "19990 more are in `durations.json`." in text
+
+
+def test_a_crash_while_writing_leaves_no_checkpoint(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> dict[str, bytes]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(script, "derived", full)
+    assert emit(root) == 2
+    assert not [path for path in (root / "artifacts").iterdir() if path.name.startswith((".found", "foundation."))]
+
+
+def test_by_hand_the_baselines_run_is_judged_and_in_a_chain_the_chains(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert emit(root) == 0
+    assert "TPR_RUN_ID" not in os.environ
+    monkeypatch.setenv("TPR_RUN_ID", "another")
+    assert emit(root) == 1
+    assert "RUN" in capsys.readouterr().err
