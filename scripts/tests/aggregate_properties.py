@@ -252,8 +252,10 @@ def runtime_ms(rows: Mapping[int, Result]) -> dict[str, float | None]:
     if not ordered:
         return dict.fromkeys(("mean", "p50", "p95", "max"))
     cuts = quantiles(ordered, n=100, method="inclusive") if len(ordered) > 1 else ordered * 99
-    stats = {"mean": sum(ordered) / len(ordered), "p50": cuts[49], "p95": cuts[94], "max": ordered[-1]}
-    return {name: round(min(max(value, ordered[0]), ordered[-1]), 3) for name, value in stats.items()}
+    p50 = min(cuts[49], ordered[-1])
+    p95 = min(max(p50, cuts[94]), ordered[-1])  # interpolation may err by an ulp
+    stats = {"mean": sum(ordered) / len(ordered), "p50": p50, "p95": p95, "max": ordered[-1]}
+    return {name: round(value, 3) for name, value in stats.items()}
 
 
 def control_text(result: Result, other: Result | None) -> str:
@@ -453,6 +455,7 @@ class Observer:
         self._now: Result | None = None
         self._hash, self._count = hashlib.sha256(), 0
         self._known: Sequence[str] = ()
+        self._given: re.Pattern[str] | None = None  # what a test case gets from pytest: no part of the inputs
         self._rejected: list[dict[str, Any]] = []  # explicit examples that failed, or that assume() refused
 
     def say(self, row: Any) -> None:
@@ -545,6 +548,8 @@ class Observer:
         gc.enable()
 
     def pytest_runtest_protocol(self, item: Any) -> Generator[None, Any, Any]:
+        from inspect import signature
+
         self.say({"start": item.nodeid})
         function = getattr(item.obj, "__func__", item.obj)
         settings = getattr(function, "_hypothesis_internal_use_settings", None) or getattr(item.cls, "settings", None)
@@ -553,6 +558,7 @@ class Observer:
         self._now = Result(item.nodeid, max_examples=getattr(settings, "max_examples", 0), deaf=deaf)
         self._hash, self._count, self._rejected = hashlib.sha256(), 0, []
         self._known = self._reference.get(item.nodeid, ())
+        self._given = lines_of({"self", *signature(item.obj).parameters})
         with self._replaying(item.nodeid, function):
             done = yield
         self._now.seed = getattr(function, "_hypothesis_internal_use_generated_seed", None)
@@ -600,14 +606,15 @@ class Observer:
             return
         explicit = observation.how_generated == "explicit example"
         if observation.metadata.phase in SEARCH or explicit:
-            self._add_example(self._now, observation)
+            text = stable(observation.representation, self._given)
+            self._add_example(self._now, text, observation)
             if explicit and observation.status == "gave_up":
-                self._rejected.append(falsifying_row(observation))
+                self._rejected.append(falsifying_row(text, observation))
         elif observation.how_generated == "minimal failing test case":
-            self._now.falsifying.append(falsifying_row(observation))
+            text = stable(observation.representation, self._given)
+            self._now.falsifying.append(falsifying_row(text, observation))
 
-    def _add_example(self, now: Result, observation: Any) -> None:
-        text = stable(observation.representation)
+    def _add_example(self, now: Result, text: str, observation: Any) -> None:
         choices = choices_text(getattr(observation.metadata, "choice_nodes", None) or ())
         self._hash.update(f"{text}\0{choices}\0".encode("utf-8", "surrogatepass"))
         prefix = self._hash.hexdigest()[:16]
@@ -680,8 +687,14 @@ def is_property(item: Any) -> bool:
     return is_hypothesis_test(getattr(item, "obj", None)) is True
 
 
-def stable(text: str) -> str:
-    """An example as text, without the addresses of objects that have no repr of their own."""
+def lines_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds the lines that Hypothesis's text of a test case gives to these arguments."""
+    return re.compile(rf"^    (?:{'|'.join(map(re.escape, names))})=.*\n(?:     .*\n)*", re.MULTILINE)
+
+
+def stable(text: str, given: re.Pattern[str] | None = None) -> str:
+    """A test case as text, without what is no part of its inputs: fixtures, and addresses in place of a repr."""
+    text = given.sub("", text) if given else text
     return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x", text) if "at 0x" in text else text
 
 
@@ -694,9 +707,9 @@ def choices_text(nodes: Iterable[Any]) -> str:
         return repr([hex(value) if isinstance(value, int) else value for value in values])
 
 
-def falsifying_row(observation: Any) -> dict[str, Any]:
+def falsifying_row(text: str, observation: Any) -> dict[str, Any]:
     facts = observation.metadata
-    row = {"representation": stable(observation.representation), "error": observation.status_reason}
+    row = {"representation": text, "error": observation.status_reason}
     return row | {"location": facts.status_reason_location, "reproduction": facts.reproduction_decorator}
 
 
@@ -794,6 +807,8 @@ class Workshop:
         )
         own = {"TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": "off", "HYPOTHESIS_STORAGE_DIRECTORY": str(storage)}
         self._env = os.environ | own
+        if self._env.pop("PYTHONDONTWRITEBYTECODE", None):  # keep the project clean, but compile it once, not 30 times
+            self._env["PYTHONPYCACHEPREFIX"] = str(folder / "pycache")
 
     def trial(self, number: int, plan: Plan, purpose: str = "run", **env: str) -> Trial:
         """One run, between its two events."""

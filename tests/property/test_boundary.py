@@ -18,38 +18,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.property
 
 PROPERTY = settings(deadline=None)  # the rest is the profile's
-
 NUMBERS = ["0", "-1", "1e999", "1" * 400, "9" * 5000, "NaN", "0x10", "1_0", ".5", "true", "null", "2025-11-23"]
-SCALARS = st.sampled_from(
-    [*NUMBERS, '""', '"\\ud800"', "é", "\0", "&e;", "[" * 30, "{a: " * 30, "*a", "!!python/x y"]
-)
-MARKUP = st.text("aé<>&;:-'\"[]{}\0\n\ud800\U0001f600", max_size=6)
-BYTES = st.binary(max_size=40) | st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\x1f\x8b"])
+MARKUP = ["", '""', '"\\ud800"', "é", "\ud800", "\0", "&e;", "<a>", "[" * 30, "{a: " * 30, "*a", "!!python/x y"]
+SCALAR = st.sampled_from(NUMBERS + MARKUP)
+TAIL = st.binary(max_size=20) | st.sampled_from([b"\xef\xbb\xbf", b"\xff\xfe", b"\x1f\x8b"])
+NOISE = st.tuples(st.integers(0, 100), st.integers(0, 40), SCALAR, TAIL)
+WHOLE = (0, 0, "", b"")
 
-
-def noisy(*texts: str) -> st.SearchStrategy[bytes]:
-    """Valid documents with a scalar put in somewhere, a piece cut out, or bytes added; and plain bytes."""
-
-    def change(text: str, place: float, size: int, scalar: str, tail: bytes) -> bytes:
-        start = int(place * len(text))
-        return (text[:start] + scalar + text[start + size :]).encode("utf-8", "surrogatepass") + tail
-
-    pieces = (
-        st.sampled_from(texts),
-        st.floats(0, 1),
-        st.integers(0, 30),
-        SCALARS | st.text("aé<>&;:-'\"[]{}\0\n\ud800\U0001f600", max_size=6),
-        BYTES,
-    )
-    return st.builds(change, *pieces) | BYTES
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("boundary") / "file"
-
-
-LADDER = "baseline:\n  line: {0}\n  branch: {1}\ntarget: {{line: {0}, branch: {1}}}\ntolerance: {1}\nhorizon: {0}\n"
+EVENT = '{"timestamp":"2025-11-23T00:00:00.000000Z","event":"risk_trigger","context":{"prev":"' + "0" * 64 + '"}}\n'
+ARTIFACT = '{"artifact":"file","rows":[{"a":1.5},null],"sha256":"0"}'
+LADDER = "baseline:\n  line: %s\n  branch: %s\ntarget: {line: 80, branch: 70}\ntolerance: 1\nhorizon: 2026-01-01\n"
 JUNIT = (
     '<?xml version="1.0"?><testsuites><testsuite name="pytest" tests="2" timestamp="2025-11-23T00:00:00">'
     '<properties><property name="commit" value="abc"/></properties>'
@@ -57,38 +35,55 @@ JUNIT = (
     '<testcase classname="tests.test_a" name="test_d"><failure message="m">E  x != 1</failure></testcase>'
     "</testsuite></testsuites>"
 )
-EVENT = '{"timestamp":"2025-11-23T00:00:00.000000Z","event":"risk_trigger","context":{"prev":"' + "0" * 64 + '"}}\n'
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("boundary") / "file"
+
+
+def write(path: Path, text: str, noise: tuple[int, int, str, bytes]) -> bytes:
+    """Write the text with something put in at a place in percent, a piece cut out there, and bytes added."""
+    percent, size, scalar, tail = noise
+    start = percent * len(text) // 100
+    changed = text[:start] + scalar + text[start + size :]
+    data = changed.encode("utf-8", "surrogatepass") + tail
+    path.write_bytes(data)
+    return data
 
 
 @PROPERTY
-@given(noisy(EVENT, EVENT * 2))
-@example(b"[" * 100_000)
-def test_the_event_reader_reports_and_never_raises(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+@given(NOISE)
+@example((0, len(EVENT), "[" * 100_000, b""))
+def test_the_event_reader_reports_and_never_raises(path: Path, noise: tuple[int, int, str, bytes]) -> None:
+    data = write(path, EVENT * 2, noise)
     reading = read_log(path)
     assert reading.events or reading.problems or not data
 
 
 @PROPERTY
-@given(noisy('{"artifact": "file", "sha256": "0"}', '{"artifact":"file","rows":[{"a":1.5},null]}'))
-@example(b'{"artifact": "file", "a": ' + b"[" * 100_000)
-def test_the_artifact_reader_raises_only_its_own_error(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+@given(NOISE)
+@example((30, 0, "[" * 100_000, b""))
+def test_the_artifact_reader_raises_only_its_own_error(path: Path, noise: tuple[int, int, str, bytes]) -> None:
+    write(path, ARTIFACT, noise)
     with suppress(EvidenceError):
         read_artifact(path)
 
 
 @PROPERTY
-@given(st.tuples(SCALARS, SCALARS).map(lambda pair: LADDER.format(*pair).encode()) | noisy(LADDER.format(80, 70)))
-def test_the_ladder_reader_raises_only_its_own_error(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+@given(SCALAR, SCALAR, NOISE | st.just(WHOLE))
+def test_the_ladder_reader_raises_only_its_own_error(
+    path: Path, line: str, branch: str, noise: tuple[int, int, str, bytes]
+) -> None:
+    write(path, LADDER % (line, branch), noise)
     with suppress(EvidenceError):
         read_ladder(path)
 
 
 @PROPERTY
-@given(noisy(JUNIT))
-def test_the_junit_reader_raises_only_its_own_error(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+@given(NOISE)
+@example(WHOLE)
+def test_the_junit_reader_raises_only_its_own_error(path: Path, noise: tuple[int, int, str, bytes]) -> None:
+    write(path, JUNIT, noise)
     with suppress(UnreadableError):
         read_report(path, lambda *_: "")

@@ -18,8 +18,7 @@ pytestmark = pytest.mark.property
 
 PROPERTY = settings(deadline=None)  # the rest is the profile's
 SECONDS = st.floats(min_value=0, max_value=1e9) | st.sampled_from([0.0, 5e-324, 1e-6, 0.1, 1e9])
-EQUAL = st.builds(lambda value, count: [value] * count, SECONDS, st.integers(1, 9))
-CLOCK = st.integers(0, 3).map(lambda day: f"2025-11-2{day}T00:00:00.000000Z")
+CLOCK = st.sampled_from([f"2025-11-2{day}T00:00:00.000000Z" for day in range(4)])
 TICKS = st.lists(st.tuples(st.integers(0, 1), CLOCK), max_size=5)
 
 
@@ -41,9 +40,10 @@ def write(path: Path, ticks: list[tuple[int, str]]) -> list[bytes]:
 
 
 @PROPERTY
-@given(st.lists(SECONDS, min_size=1, max_size=20) | EQUAL)
-@example([1.0] * 1000)
-def test_quantiles_never_decrease(seconds: list[float]) -> None:
+@given(st.lists(SECONDS, min_size=1, max_size=20), st.integers(1, 4))
+@example([0.1], 1000)
+def test_quantiles_never_decrease(some: list[float], times: int) -> None:
+    seconds = some * times
     stats = duration_stats(seconds)
     shown = [stats[name] or 0.0 for name in ("p50", "p90", "p95", "p99", "max")]
     assert shown == sorted(shown)
