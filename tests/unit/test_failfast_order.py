@@ -304,6 +304,7 @@ class Repo:
         (root / "pkg" / "data.json").write_text("{}\n")
         (root / "tests").mkdir()
         (root / "tests" / "test_mod.py").write_text("def test_one():\n    pass\n" + "# a comment\n" * 20)
+        (root / "tests" / "test_rest.py").touch()
         self.git("init", "-q")
         self.commit("first")
         self.map = root / "artifacts" / "test.map.json"
@@ -320,9 +321,9 @@ class Repo:
         return self.git("rev-parse", "HEAD")
 
     def write_map(self, **changes: object) -> None:
-        known = baseline([row("tests/test_mod.py", "test_one")], {"pkg/mod.py": {"tests/test_mod.py": "1-2,5"}}) | {
-            "commit": self.git("rev-parse", "HEAD")
-        }
+        files = [row("tests/test_mod.py", "test_one"), row("tests/test_rest.py")]
+        known = baseline(files, {"pkg/mod.py": {"tests/test_mod.py": "1-2,5"}})
+        known["commit"] = self.git("rev-parse", "HEAD")
         self.map.write_text(json.dumps({**known, **changes}))
 
     def changes(self) -> dict[str, tuple[list[int], str]]:
@@ -438,7 +439,7 @@ SPOIL: dict[str, Callable[[Repo], object]] = {
     "other shape": lambda repo: repo.map.write_text("[1]"),
     "key missing": lambda repo: repo.map.write_text('{"commit": "1"}'),
     "no git": lambda repo: (repo.root / ".git").rename(repo.root / "artifacts" / "git"),
-    "nothing": lambda repo: None,
+    "nothing": lambda repo: repo.map.touch(),
     "unmapped": lambda repo: (repo.root / "setup.cfg").touch(),
 }
 
