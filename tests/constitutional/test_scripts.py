@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts" / "tests"
 PACKAGES = {  # besides the standard library and events
     "events.py": "",
-    "validate_env.py": "",
+    "validate_env.py": "packaging",
     "collect_metrics.py": "coverage pytest yaml defusedxml",
     "scan_flakes.py": "defusedxml",
     "benchmark_failfast.py": "",
