@@ -24,7 +24,7 @@ except ImportError:  # Windows: one process at a time writes the log
 
 TYPE_CHECKING = False  # typing itself would cost a third of an interpreter's start
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Any, NoReturn
 
@@ -55,14 +55,14 @@ _WORDS = (
 _SECRET_KEY = rf"(?ai){_WORDS}(?:$|[\W_\d])"
 _DATA_KEY = r"/|\\|::|\.(?:py[iwx]?|json[lc]?|toml|ya?ml|ini|cfg|txt|md|rst|xml|html|lock|hash|log|sh)$"
 _PLACE = r"^(?:OLD)?PWD$|(?:FILE|PATH|DIR|HOME|SOCK)$"  # such a variable says where a thing is, not what
-# A text with none of these, in lower case, and no long word after an underscore, has no secret of the forms below:
-# looking for them keeps an ordinary line cheap. The masking itself may then take its time.
+# A text with none of these in lower case, and no long word after an underscore, has no secret of the forms below:
+# looking for them keeps an ordinary line cheap.
 _HINTS = (
     "passw passp pwd secret token key cred dsn url uri authoriz cookie bearer basic @ -----begin eyj akia asia abia "
     "acca aiza ya29. gocspx- glpat- gloas- gldt- glrt- glptt- glcbt- xox xapp- hooks.slack api/webhooks/ :aa sk- "
     "sg. hvs. sq0 pypi-a atatt3"
 ).split()
-_UNDERSCORED = re.compile("_[A-Za-z0-9]{16}")
+_COMMON = 'xesta"onir:,_./[]-0123456789ldcupmhfgbyvwkqzj'  # in a line of the log, the most frequent first
 # In each form, group 1 stays and what follows it is the secret, replaced whole.
 _TOKEN = r"""(?xa)()(?: -----BEGIN\ [A-Z0-9\ ]{1,40}----- [\s\S]*? (?: -----END\ [A-Z0-9\ ]{1,40}----- | \Z ) |
     (?: (?<![A-Za-z0-9]) | (?<=\\[nrt]) ) (?:
@@ -91,7 +91,7 @@ _LOOSE = (  # not sought in a node id: a test's parameters are source code, and 
 _CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
 _ESCAPE = "backslashreplace"  # a lone surrogate is written as the JSON escape that it is read back from
 _LARGEST = 10**4300  # an integer of more digits can be neither written nor read
-_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
 _parse = json.JSONDecoder(parse_constant=int).decode  # int() refuses NaN and Infinity, which are not JSON
 
 
@@ -110,66 +110,61 @@ def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted((v for v in values if len(v) >= 6 and v not in MASK), key=lambda v: (-len(v), v)))
 
 
-def _suspicious(text: str) -> bool:
-    lowered = text.lower()
+@lru_cache(maxsize=1)
+def _hint() -> re.Pattern[str]:
+    """One pattern for all hints, each looked for from its rarest character on: a search that seldom stops in vain."""
+    groups = {"_": ["[a-z0-9]{16}"]}
     for hint in _HINTS:
-        if hint in lowered:
-            return True
-    return _UNDERSCORED.search(text) is not None
+        at = max(range(len(hint)), key=lambda place: _COMMON.find(hint[place]) % 99)
+        groups.setdefault(hint[at], []).append(f"(?<={hint[: at + 1]}){hint[at + 1 :]}")
+    return re.compile("|".join(f"{mark}(?:{'|'.join(rest)})" for mark, rest in groups.items()))
 
 
-def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
+def redact_text(text: str, secrets: Sequence[str] = ()) -> str:
     """`text` with every secret that its own form or the values in `secrets` give away replaced by a mask."""
     for secret in secrets:
         text = text.replace(secret, MASK)
-    if _suspicious(text):
+    if _hint().search(text.lower()):
         for form in (_TOKEN,) if re.fullmatch(_NODE_ID, text) else (_TOKEN, *_LOOSE):
             text = re.sub(form, rf"\g<1>{MASK}", text)
     return text
 
 
-def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
+def redact(value: Any, secrets: Sequence[str] = (), _above: tuple[int, ...] = ()) -> Any:
     """`value` as plain JSON data without secrets; what JSON cannot hold becomes text, value by value."""
-    return _clean(value, tuple(secrets), ())
-
-
-def _clean(value: Any, secrets: tuple[str, ...], above: tuple[int, ...]) -> Any:
     try:
-        if isinstance(value, str):
-            return redact_text(_whole_characters(value), secrets)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float) and abs(value) < (_LARGEST if isinstance(value, int) else float("inf")):
             return value
         if isinstance(value, _CONTAINERS):
-            return _clean_container(value, secrets, above)
-        return redact_text(_whole_characters(str(value) if isinstance(value, os.PathLike) else repr(value)), secrets)
+            return _redact_container(value, secrets, _above)
+        text = value if isinstance(value, str) else str(value) if isinstance(value, os.PathLike) else repr(value)
+        return redact_text(_whole_characters(text), secrets)
     except Exception as error:  # foreign methods may raise anything; the neighbours stay
         return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
-def _clean_container(value: Any, secrets: tuple[str, ...], above: tuple[int, ...]) -> Any:
+def _redact_container(value: Any, secrets: Sequence[str], above: tuple[int, ...]) -> Any:
     if id(value) in above or len(above) == MAX_DEPTH:
         return f"<{type(value).__name__}: {'contains itself' if id(value) in above else 'nested too deep'}>"
     above = (*above, id(value))
     if not isinstance(value, Mapping):
-        rows = [_clean(item, secrets, above) for item in value]
+        rows = [redact(item, secrets, above) for item in value]
         return sorted(rows, key=_compact) if isinstance(value, set | frozenset) else rows
     document = {}
     for key, item in value.items():
-        clean = _clean(key, secrets, above)
+        clean = redact(key, secrets, above)
         name = clean if isinstance(clean, str) else _compact(clean)
         hide = is_secret_name(key if isinstance(key, str) else name) and not isinstance(item, bool | None)
-        document[name] = MASK if hide else _clean(item, secrets, above)
+        document[name] = MASK if hide else redact(item, secrets, above)
     return document
 
 
 def _whole_characters(text: str) -> str:
-    """Plain str in which a pair of surrogates is the character it stands for: as JSON would read it back."""
+    """`text` with each pair of surrogates as the one character that JSON would read back."""
     text = str.__str__(text)
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def canonical(document: Any) -> bytes:
@@ -240,25 +235,27 @@ def read_artifact(path: Path, artifact: str | None = None) -> dict[str, Any]:
 class EventLog:
     """Appends to the event log: one write a line under a file lock, chained, safe for threads, processes, forks.
 
-    It must not be called from a signal handler (which may have interrupted an append): raise there, log later.
+    Not for signal handlers, which may have interrupted an append: raise there, log later.
     """
 
     def __init__(self, path: Path, script: str, run_id: str) -> None:
         self.path = path
         self._context = '"context":' + _compact({"run_id": run_id, "script": script})[:-1]
         self._secrets = secret_values(os.environ)
-        self._written_secrets = tuple(_compact(secret)[1:-1] for secret in self._secrets)
+        self._known = tuple(_compact(secret)[1:-1] for secret in self._secrets)
         self._fd, self._pid = -1, 0
         self._open()
 
     def _open(self) -> None:
+        import hashlib
         import threading
 
-        if self._pid:
+        if self._pid:  # forked: the parent's file lock is shared, and its guard may be held
             os.close(self._fd)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         self._fd, self._guard, self._pid = os.open(self.path, flags, 0o644), threading.Lock(), os.getpid()
         self._end, self._prev, self._last = -1, GENESIS, ""  # end of file, its last line's hash and timestamp
+        self._sha256 = hashlib.sha256
 
     def info(self, event: str, /, **fields: Any) -> None:
         self._append("info", event, fields)
@@ -276,7 +273,7 @@ class EventLog:
             raise ValueError(f"fields {sorted(_OWN_FIELDS)} are the log's own")
         body = self._body(fields)
         try:
-            if self._pid != os.getpid():  # a fork shares the parent's lock, and may share a guard that is held
+            if self._pid != os.getpid():
                 self._open()
             with self._guard:
                 flock(self._fd, LOCK_EX)
@@ -291,11 +288,11 @@ class EventLog:
         """The fields as JSON. Most are plain and harmless: a look at the text tells, and saves the walk."""
         try:
             text = _compact(fields)
-            text.isascii() or text.encode()  # refuses a lone surrogate
-            deep = text.count("[") + text.count("{") > MAX_DEPTH
-            if not (deep or _suspicious(text) or any(secret in text for secret in self._written_secrets)):
+            deep = len(text) > 500 and text.count("[") + text.count("{") > MAX_DEPTH
+            known = self._known and any(secret in text for secret in self._known)
+            if not (deep or known or _hint().search(text.lower())) and (text.isascii() or text.encode()):
                 return text
-        except Exception:  # whatever it was, the walk puts its name where the value was
+        except Exception:  # whatever it was (a lone surrogate, too), the walk leaves a note in its place
             pass
         return _compact(redact(fields, self._secrets))
 
@@ -303,7 +300,9 @@ class EventLog:
         fd = self._fd
         end = os.lseek(fd, 0, os.SEEK_END)
         lead = b"" if end == self._end else self._catch_up(fd, end)
-        self._last = max(self._last, timestamp())  # a clock set back does not take the log with it
+        now = timestamp()
+        if now > self._last:  # a clock set back does not take the log with it
+            self._last = now
         context = f'{self._context},"pid":{self._pid},"level":"{level}","prev":"{self._prev}"}}'
         comma = "," if len(body) > 2 else ""
         line = f'{{"timestamp":"{self._last}","event":"{event}",{context}{comma}{body[1:]}'.encode(errors=_ESCAPE)
@@ -312,7 +311,7 @@ class EventLog:
         if written < len(data):
             os.ftruncate(fd, end)
             raise OSError(28, "no room for a whole line")
-        self._end, self._prev = end + written, sha256(line)
+        self._end, self._prev = end + written, self._sha256(line).hexdigest()
 
     def _catch_up(self, fd: int, end: int) -> bytes:
         """Learn the last line, which another writer wrote; a newline to write first if that line is torn."""
@@ -323,7 +322,8 @@ class EventLog:
             size *= 8
         last = tail.removesuffix(b"\n").rpartition(b"\n")[2]
         self._prev = sha256(last) if end else GENESIS
-        self._last = last[14:41].decode("ascii", "replace") if last.startswith(b'{"timestamp":"2') else ""
+        stamp = re.match(rb'{"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)"', last)
+        self._last = stamp[1].decode() if stamp else ""
         return b"" if tail.endswith(b"\n") or not end else b"\n"
 
     def close(self) -> None:
@@ -334,8 +334,8 @@ class EventLog:
 
 def timestamp() -> str:
     """Now as RFC 3339 in UTC with microseconds; of fixed width, so text order is time order."""
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
+    now = time.time_ns() // 1000
+    return f"{_second(now // 1_000_000)}.{str(now)[-6:]}Z"
 
 
 @lru_cache(maxsize=4)
@@ -355,18 +355,17 @@ def read_log(path: Path) -> LogReading:
 
     A log that is not there has no events; one that cannot be read is an EvidenceError.
     """
-    reading = LogReading([], GENESIS, [])
-    last, more = "", 0
+    reading, last, more = LogReading([], GENESIS, []), "", 0
     try:
         with path.open("rb") as stream:
             for number, raw in enumerate(stream, 1):
                 line = raw.removesuffix(b"\n")
                 record, found = _check_line(line, reading.head, last)
-                if len(line) == len(raw):
-                    found.append("torn (no newline at its end)")
                 if record:
                     reading.events.append(record)
                     last = record["timestamp"]
+                if len(line) == len(raw):
+                    found.append("torn (no newline at its end)")
                 room = MAX_PROBLEMS - len(reading.problems)
                 reading.problems += [f"line {number}: {problem}" for problem in found[:room]]
                 more += len(found[room:])
@@ -375,8 +374,7 @@ def read_log(path: Path) -> LogReading:
         pass
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
-    if more:
-        reading.problems.append(f"and {more} more")
+    reading.problems += [f"and {more} more"] if more else []
     return reading
 
 
@@ -479,12 +477,12 @@ def folder(text: str) -> Path:
     """argparse type: an existing folder, absolute."""
     try:
         path = _path(text).absolute()
-        found = "" if path.is_dir() else "a file" if path.exists() else "nothing"
+        if path.is_dir():
+            return path
+        found: object = "a file" if path.exists() else "nothing"
     except OSError as error:
-        found = str(error.strerror)
-    if found:
-        raise argparse.ArgumentTypeError(f"{text}: expected a folder, got {found}")
-    return path
+        found = error.strerror
+    raise argparse.ArgumentTypeError(f"{text}: expected a folder, got {found}")
 
 
 def one_line(value: object, limit: int = 300) -> str:

@@ -543,6 +543,12 @@ def test_a_torn_last_line_is_reported_then_closed_by_the_next_writer_and_kept(ru
     assert log_of(run).read_bytes().splitlines()[1] == torn
 
 
+def test_a_forged_timestamp_is_not_carried_on(run: Run) -> None:
+    log_of(run).write_bytes(b'{"timestamp":"9","event":"x","context":{}}\n')
+    run.log.info(EVENT)
+    assert read_log(log_of(run)).events[-1]["timestamp"] <= timestamp()
+
+
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
     """No file of this process may grow beyond this size."""
@@ -661,7 +667,7 @@ def test_a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_erro
 
 def test_reading_takes_memory_in_proportion(tmp_path: Path) -> None:
     log = EventLog(tmp_path / LOG_NAME, "script", "run")
-    for number in range(1000):
+    for number in range(500):
         log.info(EVENT, test=f"tests/unit/test_x.py::test_{number}", outcome="passed", text="x" * 80)
     tracemalloc.start()
     read_log(log.path)
