@@ -29,7 +29,7 @@ from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from events import (
@@ -42,6 +42,7 @@ from events import (
     Run,
     canonical,
     complain,
+    content_digest,
     folder,
     indented,
     one_line,
@@ -112,6 +113,9 @@ ENDS = {  # every start has exactly one of these ends
     "environment_validation_start": ("environment_validation_ok", "environment_validation_fail"),
     "property_test_start": ("property_test_complete",),
 }
+IDENTITY = (  # what of the environment its signature is the digest of
+    "recorded python os platform lock_sources packages_sha256 tools extra required_variables seed".split()
+)
 REASONS = frozenset(
     "python_minor_mismatch lock_missing lock_hash_missing lock_hash_mismatch lock_unreadable package_missing "
     "package_drift package_modified tool_missing env_missing seed_not_numeric failfast_mode_invalid".split()
@@ -195,7 +199,7 @@ class Evidence:
         """The judged run's events of this name; all, or only the drills', or only the others."""
         return [e for e in self.mine if e["event"] == name and drill in (None, bool(e.get("drill")))]
 
-    @property
+    @cached_property
     def mine(self) -> list[dict[str, Any]]:
         return [event for event in self.log.events if event["context"].get("run_id") == self.run_id]
 
@@ -470,38 +474,14 @@ def judge_environment(evidence: Evidence) -> Row:
 
 
 def drill_seconds(evidence: Evidence) -> dict[str, float | None]:
-    """Reason code: the longest that a drill took to refuse it; from the event, else from its start's time."""
+    """Reason code: the longest that a drill took to refuse it, for this reason alone."""
     found: dict[str, float | None] = {}
-    begun: dict[object, str] = {}
-    for event in evidence.mine:
-        pid = event["context"].get("pid")
-        if event["event"] == "environment_validation_start":
-            begun[pid] = event["timestamp"]
-        if event["event"] != "environment_validation_fail" or not event.get("drill"):
-            continue
-        seconds = event_seconds(event, begun.get(pid))
-        for code in {str(row.get("code")) for row in rows_of(event.get("reasons"))}:
+    for event in evidence.events("environment_validation_fail", drill=True):
+        code, seconds = str(event.get("provoked")), number(event.get("seconds"))
+        if event.get("reasons") == [code]:
             known = found.get(code, 0.0)
             found[code] = None if seconds is None or known is None else max(known, seconds)
     return found
-
-
-def event_seconds(event: Mapping[str, Any], begun: str | None) -> float | None:
-    for name in ("seconds", "elapsed_s", "duration_s"):
-        if (value := number(event.get(name))) is not None:
-            return value
-    if (value := number(event.get("duration_ms"))) is not None:
-        return value / 1000
-    return seconds_between(begun, event["timestamp"]) if begun else None
-
-
-def seconds_between(first: str, second: str) -> float | None:
-    from datetime import datetime
-
-    try:
-        return (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds()
-    except (ValueError, TypeError):
-        return None
 
 
 def judge_ladder(evidence: Evidence) -> Row:
@@ -609,12 +589,14 @@ def one_commit(evidence: Evidence) -> Row:
 
 
 def one_environment(evidence: Evidence) -> Row:
-    known = evidence.document(SIGNATURE)
+    known, text = evidence.document(SIGNATURE), "All evidence is of one environment"
     wanted, python, ran = (
         known.get("signature"),
         dig(known, "python.full"),
         evidence.document(PROPERTIES).get("python"),
     )
+    if known and wanted != content_digest({key: known.get(key) for key in IDENTITY}):
+        return Row("ENVIRONMENT", text, (SIGNATURE,), wanted, None, (f"{SIGNATURE}: is not what its signature says",))
     told = [(BASELINE, dig(evidence.document(BASELINE), "environment.signature"))] * (BASELINE in evidence.documents)
     validated = evidence.events("environment_validated", drill=False)
     told += [(LOG_NAME, event["signature"]) for event in validated if "signature" in event]
@@ -625,7 +607,6 @@ def one_environment(evidence: Evidence) -> Row:
     ]
     if python and ran and not str(python).startswith(str(ran)):
         missing.append(f"{PROPERTIES}: run by Python {one_line(ran, 40)}, {SIGNATURE} has {one_line(python, 40)}")
-    text = "All evidence is of one environment"
     return Row("ENVIRONMENT", text, (SIGNATURE, BASELINE, LOG_NAME), wanted, None, tuple(missing))
 
 
@@ -1486,11 +1467,18 @@ def verify(place: Path, live: bool) -> list[Mismatch]:
     return found + derived_mismatches(place, document, data)
 
 
+@lru_cache(maxsize=1)
+def empty_body() -> dict[str, Any]:
+    """The sections of a checkpoint that rests on nothing: their names and types."""
+    return compose(Evidence(""))
+
+
 def check_document(document: Mapping[str, Any]) -> None:
     """Whether this has the shape of a checkpoint; what its sections say is recomputed later."""
-    empty = compose(Evidence(""))
     wrong = [
-        name for name, value in empty.items() if type(document.get(name)) is not type(value) and value is not None
+        name
+        for name, value in empty_body().items()
+        if type(document.get(name)) is not type(value) and value is not None
     ]
     wrong += [name for name in ("run_id", "generated_at") if not isinstance(document.get(name), str)]
     lines = document.get("files")

@@ -15,7 +15,6 @@ from pathlib import Path
 from events import Run, canonical, indented
 
 RUN_ID = "chain-1"
-SIGNATURE = hashlib.sha256(b"this environment").hexdigest()
 REASONS = (
     "python_minor_mismatch lock_missing lock_hash_missing lock_hash_mismatch lock_unreadable package_missing "
     "package_drift package_modified tool_missing env_missing seed_not_numeric failfast_mode_invalid"
@@ -106,16 +105,28 @@ def write_evidence(root, ids):
 
     validator = Run("validate_env", root, artifacts)
     validator.log.info("environment_validation_start")
-    body = {"signature": SIGNATURE, "seed": 12345, "python": {"full": "3.11.7", "minor": "3.11"}}
-    validator.write("env.signature.json", "1.0", {**body, "lock_sources": [{"path": "requirements.lock", "sha256": lock}]})
-    validator.log.info("environment_validation_ok", signature=SIGNATURE)
-    validator.log.info("environment_validated", signature=SIGNATURE, seconds=0.21)
+    identity = {
+        "recorded": True,
+        "python": {"full": "3.11.7", "minor": "3.11", "implementation": "cpython"},
+        "os": {"name": "Linux", "architecture": "x86_64"},
+        "platform": "linux-x86_64",
+        "lock_sources": {"file": "requirements.lock", "sha256": lock, "python": "3.11.7", "platform": "linux-x86_64"},
+        "packages_sha256": "0" * 64,
+        "tools": {"coverage": "7.17.3", "hypothesis": "6.170.15", "pytest": "9.2.0"},
+        "extra": [],
+        "required_variables": ["TPR_FAILFAST_MODE", "TPR_SEED"],
+        "seed": "12345",
+    }
+    signature = sha256(canonical(identity))
+    validator.write("env.signature.json", "1.0", {"signature": signature, **identity, "monotonic_start": 1.0})
+    validator.log.info("environment_validation_ok", signature=signature, seconds=0.21)
+    validator.log.info("environment_validated", signature=signature, seconds=0.21)
     for code in REASONS:
-        validator.log.info("environment_validation_start", drill=True)
-        reasons = [{"code": code, "expected": "a", "actual": "b", "remedy": "c"}]
-        validator.log.error("environment_validation_fail", drill=True, seconds=0.2, reasons=reasons)
+        validator.log.info("environment_validation_start", drill=True, provoked=code)
+        facts = {"provoked": code, "reasons": [code], "seconds": 0.2, "held": True}
+        validator.log.warning("environment_validation_fail", drill=True, **facts)
 
-    write_capture(Run("collect_metrics", root, artifacts), ids)
+    write_capture(Run("collect_metrics", root, artifacts), ids, signature)
 
     bench = Run("benchmark_failfast", root, artifacts)
     for mode, seconds in (("soft", 4.0), ("hard", 1.5)):
@@ -149,7 +160,7 @@ def failfast_body(first):
     }
 
 
-def write_capture(run, ids):
+def write_capture(run, ids, signature):
     run.log.info("metrics_capture_start", mode="off")
     rows = [
         {
@@ -191,7 +202,7 @@ def write_capture(run, ids):
         "coverage": coverage,
         "markers": {"registered": 0, "used": 0, "unused": 0, "unregistered": 0},
         "flakes": {"runs": 1, "flaky": 0, "suspected": 0, "rate": rate},
-        "environment": {"signature": SIGNATURE, "python": "3.11.7", "platform": "linux-x86_64"},
+        "environment": {"signature": signature, "python": "3.11.7", "platform": "linux-x86_64"},
         "ladder": {"path": "coverage-ladder.yaml", **promise},
         "capture": {"suite": 12.0, "coverage": 0.4},
     }
