@@ -1657,7 +1657,7 @@ def emit(run: Run, settings: Settings) -> int:
     if not settings.quiet:
         print(terminal_table(document))
         print(f"{PROG}: proven: {run.artifacts / CHECKPOINT}")
-    return publish(run, evidence, document) if settings.publish else 0
+    return publish(run, evidence, document, settings.quiet) if settings.publish else 0
 
 
 def with_head(rows: dict[str, Row], run: Run, evidence: Evidence) -> dict[str, Row]:
@@ -1741,7 +1741,7 @@ def summarize(sections: Sequence[tuple[str, str]]) -> None:
         print(f"{PROG}: GITHUB_STEP_SUMMARY: cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def publish(run: Run, evidence: Evidence, document: Mapping[str, Any]) -> int:
+def publish(run: Run, evidence: Evidence, document: Mapping[str, Any], quiet: bool) -> int:
     """Copy checkpoint and evidence to artifacts/foundation, built beside and verified first. Returns 0 or 1."""
     dirty = [*document["dirty_evidence"], *([CHECKPOINT] if document["dirty"] else [])]
     if dirty:
@@ -1758,7 +1758,8 @@ def publish(run: Run, evidence: Evidence, document: Mapping[str, Any]) -> int:
         if found := verify(place, live=False):
             return unpublished(f"{found[0]}; emit it again")
         swap(place, run.artifacts / "foundation")
-    print(f"{PROG}: published: {run.artifacts / 'foundation'}; commit it")
+    if not quiet:
+        print(f"{PROG}: published: {run.artifacts / 'foundation'}; commit it")
     return 0
 
 
