@@ -88,14 +88,15 @@ _LOOSE = (  # not sought in a node id: a test's parameters are source code, and 
     r"(://)(?:[^\s/?#\"'<>@:]*:[^\s/\"'<>]*|[^\s/?#\"'<>]+)(?=@)",
     rf"(?ai)({_WORDS}[_-]?\d{{0,3}}\\?[\"']?\s*(?:=(?!=)|:(?![:=/]))\s*){_VALUE}",
 )
+_NUMBERS = (int, float)
 _CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
 _ESCAPE = "backslashreplace"  # a lone surrogate is written as the JSON escape that it is read back from
 _LARGEST = 10**4300  # an integer of more digits can be neither written nor read
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
+_spaced = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _parse = json.JSONDecoder(parse_constant=int).decode  # int() refuses NaN and Infinity, which are not JSON
 
 
-@lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
     """Whether a field or environment variable of this name holds a secret, in any case and joiner."""
     if re.search(_DATA_KEY, name):  # a path or a node id is data, not the name of a field
@@ -133,19 +134,20 @@ def redact_text(text: str, secrets: Sequence[str] = ()) -> str:
 def redact(value: Any, secrets: Sequence[str] = (), _above: tuple[int, ...] = ()) -> Any:
     """`value` as plain JSON data without secrets; what JSON cannot hold becomes text, value by value."""
     try:
+        if isinstance(value, str):
+            return redact_text(_plain_text(value), secrets)
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, int | float) and abs(value) < (_LARGEST if isinstance(value, int) else float("inf")):
+        if isinstance(value, _NUMBERS) and abs(value) < (_LARGEST if isinstance(value, int) else float("inf")):
             return value
         if isinstance(value, _CONTAINERS):
-            return _redact_container(value, secrets, _above)
-        text = value if isinstance(value, str) else str(value) if isinstance(value, os.PathLike) else repr(value)
-        return redact_text(_whole_characters(text), secrets)
+            return _redact_container(value, tuple(secrets), _above)
+        return redact_text(_plain_text(str(value) if isinstance(value, os.PathLike) else repr(value)), secrets)
     except Exception as error:  # foreign methods may raise anything; the neighbours stay
         return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
-def _redact_container(value: Any, secrets: Sequence[str], above: tuple[int, ...]) -> Any:
+def _redact_container(value: Any, secrets: tuple[str, ...], above: tuple[int, ...]) -> Any:
     if id(value) in above or len(above) == MAX_DEPTH:
         return f"<{type(value).__name__}: {'contains itself' if id(value) in above else 'nested too deep'}>"
     above = (*above, id(value))
@@ -154,14 +156,19 @@ def _redact_container(value: Any, secrets: Sequence[str], above: tuple[int, ...]
         return sorted(rows, key=_compact) if isinstance(value, set | frozenset) else rows
     document = {}
     for key, item in value.items():
-        clean = redact(key, secrets, above)
-        name = clean if isinstance(clean, str) else _compact(clean)
-        hide = is_secret_name(key if isinstance(key, str) else name) and not isinstance(item, bool | None)
-        document[name] = MASK if hide else redact(item, secrets, above)
+        plain = key if isinstance(key, str) else redact(key, secrets, above)
+        name, secret = _field(plain if isinstance(plain, str) else _compact(plain), secrets)
+        document[name] = MASK if secret and not isinstance(item, bool | None) else redact(item, secrets, above)
     return document
 
 
-def _whole_characters(text: str) -> str:
+@lru_cache(maxsize=1024)
+def _field(name: str, secrets: tuple[str, ...]) -> tuple[str, bool]:
+    """A field's name without secrets, and whether what it holds is one."""
+    return redact_text(_plain_text(name), secrets), is_secret_name(name)
+
+
+def _plain_text(text: str) -> str:
     """`text` with each pair of surrogates as the one character that JSON would read back."""
     text = str.__str__(text)
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
@@ -187,13 +194,13 @@ def sha256(data: bytes) -> str:
 def indented(value: Any, indent: str = "") -> str:
     """JSON for people: a container that fits in a line stays on it, so a list of rows reads as a table."""
     container = isinstance(value, dict | list)
-    if not container or len(value) <= 80:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        if not container or len(indent) + len(text) <= 160:
+    if not container or len(value) <= 200:
+        text = _spaced(value)
+        if not container or len(indent) + len(text) <= 400:
             return text
     inner = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{json.dumps(key, ensure_ascii=False)}: {indented(item, inner)}" for key, item in value.items()]
+        rows = [f"{_spaced(key)}: {indented(item, inner)}" for key, item in value.items()]
     else:
         rows = [indented(item, inner) for item in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
@@ -300,9 +307,7 @@ class EventLog:
         fd = self._fd
         end = os.lseek(fd, 0, os.SEEK_END)
         lead = b"" if end == self._end else self._catch_up(fd, end)
-        now = timestamp()
-        if now > self._last:  # a clock set back does not take the log with it
-            self._last = now
+        self._last = max(self._last, timestamp())  # a clock set back does not take the log with it
         context = f'{self._context},"pid":{self._pid},"level":"{level}","prev":"{self._prev}"}}'
         comma = "," if len(body) > 2 else ""
         line = f'{{"timestamp":"{self._last}","event":"{event}",{context}{comma}{body[1:]}'.encode(errors=_ESCAPE)
@@ -403,7 +408,7 @@ class Run:
     def __init__(self, script: str, root: Path, artifacts: Path) -> None:
         self.script, self.root, self.artifacts = script, root, artifacts
         made = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
-        self.id = _whole_characters(os.environ.get("TPR_RUN_ID") or made)
+        self.id = _plain_text(os.environ.get("TPR_RUN_ID") or made)
         try:
             artifacts.mkdir(parents=True, exist_ok=True)
             self.log = EventLog(artifacts / LOG_NAME, script, self.id)
