@@ -11,6 +11,7 @@ from events import EvidenceError, read_artifact, read_log
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scan_flakes import UnreadableError, read_report
+from validate_env import LockError, read_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,10 @@ WHOLE = (0, 0, "", b"")
 
 EVENT = '{"timestamp":"2025-11-23T00:00:00.000000Z","event":"risk_trigger","context":{"prev":"' + "0" * 64 + '"}}\n'
 ARTIFACT = '{"artifact":"file","rows":[{"a":1.5},null],"sha256":"0"}'
+LOCKS = {
+    "requirements.lock": "a==1.0 ; python_version >= '3.11' \\\n    --hash=sha256:00\n# note\nb[x]==2\nc @ file:///c\n",
+    "uv.lock": "version = 1\n[[package]]\nname = 'a'\nversion = '1'\n[[package]]\nname='b'\nmarker = 'extra == 1'\n",
+}
 LADDER = "baseline:\n  line: %s\n  branch: %s\ntarget: {line: 80, branch: 70}\ntolerance: 1\nhorizon: 2026-01-01\n"
 JUNIT = (
     '<?xml version="1.0"?><testsuites><testsuite name="pytest" tests="2" timestamp="2025-11-23T00:00:00">'
@@ -68,6 +73,17 @@ def test_the_artifact_reader_raises_only_its_own_error(path: Path, noise: tuple[
     write(path, ARTIFACT, noise)
     with suppress(EvidenceError):
         read_artifact(path)
+
+
+@PROPERTY
+@given(st.sampled_from(sorted(LOCKS)), NOISE)
+@example("uv.lock", (0, 0, "a = " + "[" * 5000, b""))
+def test_the_lock_reader_raises_only_its_own_error(path: Path, name: str, noise: tuple[int, int, str, bytes]) -> None:
+    lock = path.parent / name
+    write(lock, LOCKS[name], noise)
+    with suppress(LockError):
+        assert read_lock(path.parent, {}).name == name
+    lock.unlink()
 
 
 @PROPERTY
