@@ -770,6 +770,7 @@ class Environment:
     remedy: str = ""
     refused_at: str | None = None
     captured: str | None = None  # None: no capture, or one without validation
+    lock_changed: str = ""  # the lock file that is no longer the validated one
 
 
 def judge_environment(facts: Environment) -> Verdict:
@@ -782,6 +783,9 @@ def judge_environment(facts: Environment) -> Verdict:
         return ruling(
             "environment", UNKNOWN, "not validated", limit, ["there is no env.signature.json"], remedy=again
         )
+    if facts.lock_changed:
+        text = f"{one_line(facts.lock_changed)} changed after it was validated"
+        return ruling("environment", FAIL, value, limit, [text], remedy=again)
     if facts.captured and facts.captured != facts.signature:
         text = f"the suite was captured in {short(facts.captured)}, validated is {short(facts.signature)}"
         return ruling("environment", FAIL, value, limit, [text], remedy=f"{SCRIPTS}/collect_metrics.py")
@@ -1054,7 +1058,15 @@ class Evidence:
             remedy=one_line(reasons[0].get("remedy", "")) if reasons else "",
             refused_at=failure["generated_at"] if failure else None,
             captured=read_capture(baseline).environment if baseline else None,
+            lock_changed=self._lock_changed(signature),
         )
+
+    def _lock_changed(self, signature: Mapping[str, Any]) -> str:
+        known = signature.get("lock_sources")
+        if not isinstance(known, dict):
+            return ""
+        lock = self.run.root / str(known.get("file"))
+        return lock.name if lock.is_file() and file_digest(lock) != known.get("sha256") else ""
 
     def properties(self) -> Properties:
         document = self.need("property.results.json")

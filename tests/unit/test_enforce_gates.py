@@ -410,8 +410,9 @@ def test_the_pace_says_what_is_to_gain_and_when_it_would_arrive() -> None:
         (gates.Environment("s" * 64, "2026-01-01", reasons=("drift",), refused_at="2026-01-02"), FAIL),
         (gates.Environment("s" * 64, "2026-01-02", reasons=("drift",), refused_at="2026-01-01"), PASS),
         (gates.Environment(None, "", reasons=("drift",), refused_at="2026-01-01"), FAIL),
+        (gates.Environment("s" * 64, "2026-01-01", lock_changed="requirements.lock"), FAIL),
     ],
-    ids=["captured in it", "no capture", "not validated", "captured elsewhere", "refused later", "mended", "refused"],
+    ids="captured no-capture not-validated captured-elsewhere refused-later mended refused lock".split(),
 )
 def test_the_environment_gate(facts: gates.Environment, verdict: str) -> None:
     assert gates.judge_environment(facts).verdict == verdict
@@ -556,7 +557,9 @@ class Project:
         (root / "coverage-ladder.yaml").write_text(LADDER.replace("2026-04-01", "2999-01-01"), "utf-8")
         self.capture(900)
         self.capture(900, "reference.metrics.json")
-        self.run.write("env.signature.json", "1.0", {"signature": "e" * 64, "seed": 7})
+        (root / "requirements.lock").write_text("one", "utf-8")
+        lock = {"file": "requirements.lock", "sha256": gates.file_digest(root / "requirements.lock")}
+        self.run.write("env.signature.json", "1.0", {"signature": "e" * 64, "seed": 7, "lock_sources": lock})
         self.flakes(0)
         self.properties(0)
         self.failfast(70, 95)
@@ -689,6 +692,7 @@ def test_missing_evidence_is_insufficient_data_and_never_passes_a_hard_gate(
             "environment",
             1,
         ),
+        (lambda p: (p.root / "requirements.lock").write_text("other", "utf-8"), "environment", 1),
         (lambda p: p.capture(889), "coverage", 1),
         (lambda p: p.failfast(39.999, 95), "failfast", 0),
         (lambda p: p.properties(1), "properties", 0),
@@ -706,7 +710,7 @@ def test_missing_evidence_is_insufficient_data_and_never_passes_a_hard_gate(
             1,
         ),
     ],
-    ids="environment coverage failfast properties events hash sha256sum no-hash report".split(),
+    ids="environment lock coverage failfast properties events hash sha256sum no-hash report".split(),
 )
 def test_each_gate_fails_alone_and_only_hard_ones_count(
     project: Project, sick: Callable[[Project], object], gate: str, code: int
