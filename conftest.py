@@ -10,12 +10,12 @@ moment: what a record says is on disk before the next test starts.
 
 from __future__ import annotations
 
-import _thread
 import importlib.util
 import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +32,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
 HERE = Path(__file__).resolve().parent
 PHASES = ("setup", "call", "teardown")
@@ -388,8 +388,7 @@ class FailFast(FailFastHeader):
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         if stop_file := getattr(self._config, "workerinput", {}).get("tpr_stop"):
-            watched = (session, Path(stop_file), self._ended)
-            threading.Thread(target=stop_with_others, args=watched, daemon=True).start()
+            stop_with_others(session, Path(stop_file), self._ended)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -468,13 +467,31 @@ class FailFast(FailFastHeader):
 
 
 def stop_with_others(session: pytest.Session, stop_file: Path, ended: threading.Event) -> None:
-    """On an xdist worker: when another worker's test has failed, start no further test and end the running one."""
-    while not stop_file.exists():
-        if ended.wait(0.05):
-            return
-    session.shouldstop = "fail-fast: a test failed on another worker"
-    if not ended.wait(1):
-        _thread.interrupt_main()
+    """On an xdist worker: when another worker's test has failed, start no further test and end the running one.
+
+    With status 1: after 2, a keyboard interrupt's, xdist starts a new worker.
+    """
+    reason = "fail-fast: a test failed on another worker"
+    main, before = threading.main_thread().ident, signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop_file.exists():
+            pytest.exit(reason, returncode=1)
+        if callable(before):
+            before(number, frame)
+
+    def watch() -> None:
+        while not stop_file.exists():
+            if ended.wait(0.05):
+                return
+        session.shouldstop = reason
+        if main and not ended.wait(1) and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.pthread_kill(main, signal.SIGINT)
+
+    if os.name != "nt":
+        with suppress(ValueError):  # not the main thread: the running test goes on to its end
+            signal.signal(signal.SIGINT, interrupt)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class ComingItem(pytest.Item):
