@@ -59,7 +59,7 @@ class Stage:
     """One row of the chain: a script (or pytest itself) and the question it answers.
 
     chained: part of the chain, not only run by name; always: runs even after a stage that did not say yes;
-    tests: runs tests, so it takes pytest's arguments.
+    tests: runs tests, so it takes pytest's arguments; abroad: its flags for a project other than the platform's.
     """
 
     def __init__(
@@ -71,14 +71,15 @@ class Stage:
         chained: bool = True,
         always: bool = False,
         tests: bool = False,
+        abroad: Sequence[str] = (),
     ) -> None:
         self.name, self.script, self.question = name, script, question
-        self.chained, self.always, self.tests = chained, always, tests
+        self.chained, self.always, self.tests, self.abroad = chained, always, tests, abroad
         self.is_pytest = script == "pytest"
 
 
 STAGES = (
-    Stage("environment", "validate_env.py", "is this the recorded environment?"),
+    Stage("environment", "validate_env.py", "is this the recorded environment?", abroad=["--allow-unrecorded"]),
     Stage("baseline", "collect_metrics.py", "what does the suite look like today?", tests=True),
     Stage("test", "pytest", "do this project's own tests pass?", chained=False, tests=True),
 )
@@ -129,9 +130,10 @@ def command(stage: Stage, python: Path, order: Order) -> list[str]:
     extra = order.extra if stage.tests else ()
     if stage.is_pytest:
         return [str(python), "-m", "pytest", *extra]
-    script = str(scripts_folder() / stage.script)
-    line = [str(python), script, "--root", str(order.root), "--artifacts", str(order.artifacts)]
-    return line + ["--quiet"] * order.quiet + (["--", *extra] if extra else [])
+    scripts = scripts_folder()
+    line = [str(python), str(scripts / stage.script), "--root", str(order.root), "--artifacts", str(order.artifacts)]
+    abroad = [] if order.root == scripts.parents[1] else stage.abroad
+    return [*line, *["--quiet"] * order.quiet, *abroad, *(["--", *extra] if extra else [])]
 
 
 def scripts_folder() -> Path:
@@ -362,12 +364,9 @@ def log_unmade(order: Order, reason: str) -> None:
     """No stage ran, so none has said so in the log."""
     log = Run("pipeline", order.root, order.artifacts).log
     log.info("environment_validation_start")
-    stands = {
-        "expected": "an environment made from requirements.lock",
-        "actual": reason,
-        "remedy": "mend it, run again",
-    }
-    log.error("environment_validation_fail", reasons=[{"code": "package_missing", **stands}])
+    expected, remedy = "an environment made from requirements.lock", "mend it and run again"
+    row = {"code": "package_missing", "expected": expected, "actual": reason, "remedy": remedy}
+    log.error("environment_validation_fail", reasons=[row["code"]], details=[row])
 
 
 def silent(_text: str) -> None:

@@ -46,10 +46,10 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def a_stage(folder: Path, name: str, body: str, **row: bool) -> Stage:
+def a_stage(folder: Path, name: str, body: str) -> Stage:
     script = folder / f"{name}.py"
     script.write_text(body)
-    return Stage(name, str(script), f"does {name} hold?", **row)
+    return Stage(name, str(script), f"does {name} hold?")
 
 
 def run_main(root: Path, *argv: str) -> int:
@@ -109,6 +109,14 @@ def test_the_table_shows_what_ran_and_what_did_not() -> None:
 def test_only_what_runs_tests_gets_pytests_arguments(stage: Stage, extra: list[str], expected: list[str]) -> None:
     order = Order([stage], Path("/r"), Path("/e"), quiet=True, extra=extra)
     assert pipeline.command(stage, Path("/python"), order) == ["/python", *expected]
+
+
+def test_flags_for_other_projects_are_not_used_at_home() -> None:
+    stage = Stage("a", "a.py", "?", abroad=["--lenient"])
+    for root, flags in ((SCRIPTS.parents[1], []), (Path("/r"), ["--lenient"])):
+        order = Order([stage], root, Path("/e"))
+        line = pipeline.command(stage, Path("/python"), order)
+        assert line[2:] == ["--root", str(root), "--artifacts", "/e", *flags]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +295,8 @@ def test_a_failed_making_says_why_logs_it_and_is_tried_again(
         "environment_validation_start",
         "environment_validation_fail",
     ]
-    assert "THESE PACKAGES DO NOT MATCH" in str(reading.events[1]["reasons"])
+    assert reading.events[1]["reasons"] == ["package_missing"]
+    assert "THESE PACKAGES DO NOT MATCH" in reading.events[1]["details"][0]["actual"]
     monkeypatch.setattr(pipeline, "FILL", good)
     assert pipeline.main(["--root", str(platform), "--quiet"]) == 0
 
