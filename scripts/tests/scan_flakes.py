@@ -1,0 +1,1544 @@
+"""Which tests cannot be believed? Reads the JUnit files of past runs; tells flaky from broken from outage.
+
+    python scripts/tests/scan_flakes.py [--history DIR] [--last N] [--since WHEN] [--json] [--fail-on-flaky]
+
+Reads every JUnit XML file under the history folder (default: ARTIFACTS/history), whichever tool wrote it; one
+file is one run. A file is parsed once: what it said is kept in .flakes.sqlite beside it. Reads nothing outside
+that folder. Writes ARTIFACTS/flake.report.json and the event flake_scan_complete. PLAN.md names the rules.
+
+Exit codes: 0 the scan is done, 1 there are flaky tests and --fail-on-flaky was given, 2 could not tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import re
+import sqlite3
+import stat
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from itertools import groupby, pairwise
+from operator import eq, itemgetter
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+from xml.parsers.expat import ExpatError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import XMLParser
+from events import Arguments, EvidenceError, Run, complain, one_line, redact_text, secret_values
+
+# 1.0.0: first
+VERSION = "1.0.0"
+ARTIFACT = "flake.report.json"
+STORE = ".flakes.sqlite"
+FILE = "\2"  # ends a group of tests that its file, not its classname alone, identifies; no XML can hold it
+
+STREAK = 3  # consecutive failing runs that are one breakage, where nothing else failed
+CHANCE = 0.05  # failures and passes that change places more seldom than this would be chance: a breakage
+OUTAGE_SHARE, OUTAGE_TESTS = 0.2, 5  # this share of a run's tests, and at least so many, failed together
+BURST_CHANCE = 1e-6  # so many failures in one run, against the usual number, are no chance
+SIGNATURE_CHANCE, SIGNATURE_TESTS = 1e-4, 3  # the same for one signature, and at least so many tests
+
+CHUNK = 1 << 16
+MAX_TOKEN = 4 << 20  # expat before 2.6 reads one tag again with every chunk; a whole message may stand in one
+MAX_DEPTH, MAX_WORDS = 200, 10_000  # open elements; different names of elements and attributes
+MAX_NAMES = 50_000  # test names in memory
+MAX_UNWRITTEN = 4 << 20  # characters of lists of tests, before they are written
+MAX_RECORDS = 20_000  # failing tests of one run that are remembered by name
+MAX_TEMPLATES = 2_000  # compared word by word
+MAX_TEXT = 32 << 10  # of a failure's text: so much of its start and of its end
+REPEATED = 10  # so many tests that stand twice in a suite, if they are most of it: the suite ran twice
+CONTROL = bytes(ord("?") if 0 < code < 32 and code not in (9, 10, 13) else code for code in range(256))
+
+COMMIT_KEYS = ("commit", "git.commit", "git_commit", "vcs.revision", "revision", "github_sha", "ci_commit_sha")
+STRIP, MAX_REASONS = 30, 20  # runs and reasons that the table shows
+
+
+# One test: the verdict.
+
+
+class Seen(NamedTuple):
+    """A test in one run that is not set aside: its attempts in order, p passed and f failed."""
+
+    run: int
+    commit: str | None
+    attempts: str
+
+    @property
+    def failed(self) -> bool:
+        return self.attempts[-1] == "f"
+
+    @property
+    def recovered(self) -> bool:
+        return "f" in self.attempts and not self.failed
+
+
+class Breakage(NamedTuple):
+    """Consecutive failing runs that are one event: a regression, an outside breakage, or broken from the start."""
+
+    kind: str
+    runs: tuple[int, ...]
+    ongoing: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a test is: flaky, suspected or neither (''), by which evidence, in which runs, beside which breakages."""
+
+    kind: str = ""
+    evidence: str = ""
+    runs: tuple[int, ...] = ()
+    breakages: tuple[Breakage, ...] = ()
+
+
+def judge(seen: Sequence[Seen]) -> Verdict:
+    """The verdict on one test from its runs in order, those left out that are set aside."""
+    loose, bunched = split_streaks([one.failed for one in seen])
+    breakages = tuple(breakage_of(seen, streak) for streak in bunched)
+    recovered = tuple(one.run for one in seen if one.recovered)
+    if recovered:
+        return Verdict("flaky", "passed_on_rerun", recovered, breakages)
+    passed_on = {one.commit for one in seen if not one.failed} - {None}
+    failures = [seen[place] for streak in loose for place in streak]
+    disagreed = tuple(one.run for one in failures if one.commit in passed_on and one.attempts == "f")
+    if disagreed:
+        return Verdict("flaky", "same_commit", disagreed, breakages)
+    returned = [streak for streak in loose if streak[0] > 0 and streak[-1] < len(seen) - 1]
+    if len(loose) > 1 or any(len(streak) == 1 for streak in returned):
+        return Verdict("suspected", "across_commits", tuple(one.run for one in failures), breakages)
+    return Verdict(breakages=breakages + tuple(breakage_of(seen, streak) for streak in loose))
+
+
+def split_streaks(failed: Sequence[bool]) -> tuple[list[list[int]], list[list[int]]]:
+    """Streaks of failures that chance explains, and those that it does not: a flake scatters, a breakage bunches.
+
+    The longest streak is taken out while failures and passes change places so seldom that independent failures
+    would hardly ever do so, and where it is the only one and has STREAK runs.
+    """
+    bunched: list[list[int]] = []
+    kept = [*range(len(failed))]
+    while True:
+        groups = [(failing, [*places]) for failing, places in groupby(kept, failed.__getitem__)]
+        loose = [places for failing, places in groups if failing]
+        longest = max(loose, key=len, default=[])
+        failures = sum(map(len, loose))
+        alone = len(loose) == 1 and failures >= STREAK
+        if len(longest) < 2 or not (alone or chance_of_groups(failures, len(kept) - failures, len(groups)) < CHANCE):
+            return loose, sorted(bunched)
+        bunched.append(longest)
+        kept = [place for place in kept if place not in longest]
+
+
+def chance_of_groups(failures: int, passes: int, groups: int) -> float:
+    """P(at most so many unbroken groups) in a random order of failures and passes (Wald and Wolfowitz 1940)."""
+    if not failures or not passes:
+        return 1.0
+    ways = 0
+    for count in range(2, groups + 1):
+        some, more = count // 2, (count + 1) // 2  # groups of one kind and of the other
+        ways += math.comb(failures - 1, some - 1) * math.comb(passes - 1, more - 1)
+        ways += math.comb(failures - 1, more - 1) * math.comb(passes - 1, some - 1)
+    return ways / math.comb(failures + passes, failures)
+
+
+def breakage_of(seen: Sequence[Seen], streak: Sequence[int]) -> Breakage:
+    first = streak[0]
+    inside = first > 0 and seen[first].commit is not None and seen[first - 1].commit == seen[first].commit
+    kind = "broken" if first == 0 else "outside" if inside else "regression"
+    return Breakage(kind, tuple(seen[place].run for place in streak), streak[-1] == len(seen) - 1)
+
+
+# One run: was it an outage?
+
+
+class Outage(NamedTuple):
+    """Tests that failed together in one run, for a reason that is not theirs."""
+
+    run: int
+    kind: str  # outage: the whole run is set aside; partial outage: these tests' results in it are
+    tests: frozenset[str]
+    signature: str | None = None
+
+
+def find_outages(ran: Sequence[int], failed: Sequence[Mapping[str, Collection[str]]]) -> list[Outage]:
+    """The outages among runs: `ran` tests each, `failed` names those that failed and by which signatures.
+
+    Tests that fail for long anyway (`lasting`) are to be left out of `failed`: they are broken, with no outage.
+    """
+    whole = [run for run, tests in enumerate(failed) if is_outage(ran[run], len(tests))]
+    outages = [Outage(run, "outage", frozenset(failed[run])) for run in whole]
+    rest = [run for run in range(len(ran)) if run not in whole]
+    counts = {run: len(failed[run]) for run in rest}
+    bursts = [run for run in rest if is_burst(counts[run], [counts[other] for other in rest if other != run])]
+    outages += [Outage(run, "partial outage", frozenset(failed[run])) for run in bursts]
+    by_signature: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for run in rest:
+        for test, signatures in failed[run].items():
+            for signature in signatures:
+                by_signature[signature][run].add(test)
+    for signature, runs in by_signature.items():
+        total = sum(map(len, runs.values()))
+        for run, tests in runs.items():
+            usual = (total - len(tests) + 1) / max(1, len(rest) - 1)
+            if len(tests) >= SIGNATURE_TESTS and poisson_tail(len(tests), usual) < SIGNATURE_CHANCE:
+                outages.append(Outage(run, "partial outage", frozenset(tests), signature))
+    return outages
+
+
+def is_outage(ran: int, failed: int) -> bool:
+    share = failed / max(1, ran)
+    return (share >= OUTAGE_SHARE and failed >= OUTAGE_TESTS) or (share > 0.5 and failed >= SIGNATURE_TESTS)
+
+
+def is_burst(failed: int, others: Sequence[int]) -> bool:
+    """Whether so many failures are no chance, by what is usual: the other runs' median, or what none seen allows."""
+    if failed < OUTAGE_TESTS or not others:
+        return False
+    return poisson_tail(failed, max(sorted(others)[len(others) // 2], 3 / len(others))) < BURST_CHANCE
+
+
+def poisson_tail(count: int, mean: float) -> float:
+    """P(X >= count) for a Poisson variable."""
+    term = math.exp(count * math.log(mean) - mean - math.lgamma(count + 1))
+    tail = 0.0
+    while term > tail * 1e-12:
+        tail += term
+        count += 1
+        term *= mean / count
+    return min(1.0, tail)
+
+
+def lasting(ran: Sequence[int], failed: Collection[int]) -> Collection[int]:
+    """Of the runs in which a test failed, those in which it failed for long: STREAK runs in a row, or most runs."""
+    if len(failed) * 2 > len(ran):
+        return failed
+    if len(failed) < STREAK:
+        return ()
+    rows = ([*runs] for failing, runs in groupby(ran, failed.__contains__) if failing)
+    return {run for streak in rows if len(streak) >= STREAK for run in streak}
+
+
+def wilson(hits: int, total: int) -> tuple[float, float] | None:
+    """95 % interval of a share, in percent (Wilson 1927); None of nothing."""
+    if not total:
+        return None
+    z = 1.959964
+    share = hits / total
+    middle = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 100 / (1 + z * z / total)
+    return max(0.0, (middle - spread) * scale), min(100.0, (middle + spread) * scale)
+
+
+# The reason of a failure: its exception and message, with all that changes from run to run as `#`.
+
+Reason = tuple[str, str]  # template, and the message it came from
+
+KEPT = {ord(digit): 0xE000 + int(digit) for digit in "0123456789"}  # digits that mean something, while masking
+BACK = {kept: chr(digit) for digit, kept in KEPT.items()}
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?"
+CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d+)?)?(?:\s?[ap]\.?m\b\.?)?"
+ZONE = (
+    r"(?:\s?(?:z|utc|gmt|[cemw]es?t|[ecmp][sd]t|bst|ist|jst|msk)\b|\s?(?:utc|gmt)?[+-]\d{2}:?\d{2}\b"
+    r"|\s?\[?(?-i:[A-Z][a-z]+/[A-Z]\w+)\]?|\sm=[+-][\d.]+)*"
+)
+TIME = rf"(?:[\s,T_@]+(?:at\s+)?{CLOCK})?{ZONE}(?:\s\d{{4}}\b)?"
+DAY = (
+    r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{4}-w\d\d(?:-\d)?|\d{1,2}([-/.])\d{1,2}\2\d{2,4}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?[\s/.-](?:of\s)?{MONTH}[\s/.,-]+\d{{2,4}}"
+)
+UNIT = (
+    r"(?:\s?(?:ns|us|µs|ms|msecs?|s|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|(?:milli|micro|nano)seconds?"
+    r"|[kmgt]?i?b|bytes?)|[mhd])"
+)
+STATUS = r"(?:10[0-3]|20[0-8]|226|30[0-8]|4(?:0\d|1[0-8]|2[1-689]|31|51)|5(?:0[0-8]|1[01]|2\d|30))"  # of HTTP
+PHRASE = (
+    r"client error|server error|ok\b|created|accepted|no content|moved|found|not modified|bad request|unauthori[sz]ed"
+    r"|forbidden|not found|method not|not acceptable|request time|conflict|gone|precondition|payload|unsupported"
+    r"|unprocessable|locked|too many|internal|not implemented|bad gateway|service unavailable|gateway time"
+)
+EXCEPTION = r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Timeout|Failure|Interrupt|Exit)\b"
+TEMPORARY = r"(?:/tmp|/var/folders/[^/\s]+/[^/\s]+/[TC]|/dev/shm|/scratch|\\Temp|\$TMPDIR)[/\\]"
+RANDOM_TAILS = (  # how mkdtemp, mktemp and their kin end a name
+    r"()tmp[a-z0-9_]{6,10}",
+    r"(.*[-_.])(?=\w*\d)[a-z0-9_]{8}",
+    r"(.*[-_.])\w*(?:\d|[a-z][A-Z])\w*",
+    r"(.*[A-Za-z]{3})(?=[a-z0-9]{0,7}\d[a-z])[a-z0-9]{8}",
+)
+VOLATILE = (  # texts of which one (in lower case) stands in all that the form finds; the form; its mask
+    (("\x1b[", "#x1b["), r"\x1b\[[0-9;?]*[ -/]*[@-~]|#x1b\[[0-9;]*m", ""),
+    (("?",), r"([?&][\w.-]+=)[^&\s'\"]+", r"\1#"),
+    (
+        ("pytest-of-",),
+        r"pytest-of-[^/\\]+[/\\]pytest-[^/\\\s]+(?:[/\\]popen-gw\d+)?(?:[/\\][^/\\\s'\":,)]+(?=[/\\]))?",
+        "#",
+    ),
+    (("/home/", "users"), r"([/\\](?:home|users)[/\\])[^/\\\s]+", r"\1#"),
+    (("time(", "date(", "delta("), r"(?:datetime\.)?(?:datetime|date|time|timedelta)\((?:[^()]|\([^()]*\))*\)", "#"),
+    (tuple("mon tue wed thu fri sat sun".split()), rf"\b{WEEKDAY}\.?,?\s+(?=\d|{MONTH})", ""),
+    (
+        tuple("jan feb mar apr may jun jul aug sep oct nov dec".split()),
+        rf"\b{MONTH}\.?[\s-]+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+\d{{4}})?{TIME}",
+        "#",
+    ),
+    (("-", "/", ".", " "), rf"(?:{DAY}){TIME}", "#"),
+    (("",), rf"\d{{8}}[T_\s-]?\d{{4,6}}(?:[.,]\d+)?{ZONE}\b", "#"),
+    ((":",), rf"{CLOCK}{ZONE}(?:\s\d{{4}}\b)?", "#"),
+    (("-",), r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", "#"),
+    (("0x",), r"0x[0-9a-f]+\b(?<!0x8\w{7})", "#"),
+    ((":", "-"), r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b", "#"),
+    (
+        (":",),
+        r"(?<![\w:.])(?:(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:)*:(?:[0-9a-f]{1,4}:?)+)(?:%\w+)?",
+        "#",
+    ),
+    ((".",), r"\d{1,3}(?:\.\d{1,3}){3}(?:[:/]\d+)?\b", "#"),
+    (("",), rf"\d+(?:[.,]\d+)?{UNIT}\b(?:\s?\d+(?:\.\d+)?{UNIT}\b)*", "#"),
+)
+MEANT = (  # numbers that tell one reason from another
+    rf"\b{STATUS}(?=[\s'\"]+(?:{PHRASE}))",
+    rf"\b{STATUS}\s*[=!]=\s*{STATUS}\b",
+    rf"\bexpected\b[^\d]{{0,12}}{STATUS}\b[^\d]{{1,24}}{STATUS}\b",
+    (
+        r"\b(?:errno|winerror|exit(?:ed)?(?:\s+with)?(?:\s+(?:status|code))?|exit_?code|status(?:[_\s]?code)?"
+        r"|return_?code|err(?:or)?[_\s]?(?:code|no)|code|rc|signal|http(?:/[\d.]+)?|response)\b"
+        r"[\s:=#('\"\[<]{0,4}(?:-?\d{1,5}|0x[0-9a-f]{8})\b"
+    ),
+    r"(?:Error|Exception)\W{0,4}\(-?\d{1,5}(?=,\s*b?['\"])",
+    r"\bsqlstate\W{0,3}\w{5}(?:\W{1,3}\d{1,5}\b)?|\b(?:ORA|PLS|ERR|WSA|E)[-_]?\d{3,5}\b",
+)
+WEB = r"\b(?:https?|status|response|request|url|gateway|server|endpoint|api|get|post|put|patch|delete)\b"
+
+
+@cache
+def form(text: str) -> re.Pattern[str]:
+    """A compiled form; a scan without failures compiles none."""
+    return re.compile(text, re.IGNORECASE)
+
+
+def template(message: str, own: Iterable[str] = ()) -> str:
+    """`message` with its volatile parts as `#`; `own` are the test's own names, which are volatile too."""
+    text = message.translate(BACK)
+    for name in own:
+        text = text.replace(name, "#")
+    if typed := form(EXCEPTION).match(text):
+        text = typed[0].translate(KEPT) + text[typed.end() :]
+    text = form(rf"({TEMPORARY})([\w.+=-]+)").sub(_mask_temporary, text)
+    lowered = text.lower()
+    for needles, volatile, mask in VOLATILE:
+        if any(map(lowered.__contains__, needles)):
+            text = form(volatile).sub(mask, text)
+    kept = text
+    for meant in MEANT:
+        kept = form(meant).sub(_keep, kept)
+    if kept == text and form(WEB).search(text):
+        kept = form(rf"(?<![\w#.:/-]){STATUS}(?![\w:/%]|[.-]\d)").sub(_keep, text)
+    text = form(r"[a-z]*\d[a-z0-9]*|[a-f]{12,}").sub(lambda found: _mask_word(found[0]), kept)
+    text = form(r"(?<![\w#])[-+]#").sub("#", " ".join(text.split()))
+    return form(r"#(?:[\s,:;/|+.'\"_-]*#)+").sub("#", text).translate(BACK)
+
+
+def _keep(found: re.Match[str]) -> str:
+    return found[0].translate(KEPT)
+
+
+def _mask_temporary(found: re.Match[str]) -> str:
+    """/tmp/orders-x8f2kq1z/a.db -> /tmp/orders-#/a.db: the noun that a temporary name begins with stays."""
+    name = re.fullmatch(r"(.+?)(\.[a-z]{1,6}\d?)?", found[2])
+    for tail in RANDOM_TAILS if name else ():
+        if name and (stem := re.fullmatch(tail, name[1])):
+            return f"{found[1]}{stem[1]}#{name[2] or ''}"
+    return found[0]
+
+
+@lru_cache(4096)
+def _mask_word(word: str) -> str:
+    """gw3 -> gw#, 42nd -> #, 3fa9c1d0 -> #."""
+    if re.fullmatch(r"[0-9a-f]{7,}|[0-9A-F]{7,}", word):
+        return "#"
+    if re.fullmatch(r"[A-Za-z]+\d+", word):
+        return word.rstrip("0123456789") + "#"
+    letters = word.lstrip("0123456789")
+    return f"#{letters}" if letters.isalpha() and len(letters) > 3 else "#"
+
+
+E_LINE = re.compile(r"^E(?:\s+(.*))?$")
+SAYS_NOTHING = re.compile(r"(?:test )?(?:failed|failure|error)?\W*|contains \d+ failed subtests?", re.IGNORECASE)
+DULL = frozenset("assert assertionerror where and not true false none failed expected equals".split())
+CUT = "full report in element text]"  # how pytest 9.2 ends a message that it cut
+
+
+def reason_of(kind: str, message: str, text: str, name: str) -> Reason | None:
+    """Why a test failed, from the element's text first (a message may be cut); None if it says nothing."""
+    said, words = [], 0
+    for line in message_lines(message, text)[
+        :8
+    ]:  # later lines are diffs and values: go on only while nothing is said
+        said.append(line)
+        words += sum(word.lower() not in DULL for word in re.findall(r"[A-Za-z]{3,}", line))
+        if words >= 3:
+            break
+    full = " ".join(said)[:500]
+    if SAYS_NOTHING.fullmatch(full):
+        return None
+    if kind and kind.rpartition(".")[2] not in full:
+        full = f"{kind[:100]}: {full}"
+    own = [part for part in (name, name.partition("[")[0]) if len(part) >= 6]
+    return _cached_template(full, *own), full
+
+
+@lru_cache(4096)
+def _cached_template(message: str, *own: str) -> str:
+    return template(message, own)
+
+
+def message_lines(message: str, text: str) -> list[str]:
+    """The lines of the last exception: pytest's E lines, the message, or what a text of another tool begins with."""
+    lines = text.splitlines()
+    blocks = groupby(lines, lambda line: E_LINE.match(line) is not None)
+    marked = [[*rows] for is_marked, rows in blocks if is_marked]
+    if marked:
+        block = [E_LINE.sub(r"\1", line).strip() for line in marked[-1]]
+        typed = re.match(r"[A-Za-z_][\w.]*(?::|$)", block[0])
+        crash = [] if typed else re.findall(r"^\S.*:\d+: ([A-Za-z_][\w.]*)$", text, re.MULTILINE)
+        return [f"{crash[-1]}: {block[0]}", *block[1:]] if crash else block
+    if phase := re.fullmatch(r'failed on (?:setup|teardown) with "(.*?)"?', message, re.DOTALL):
+        message = phase[1]
+    if not SAYS_NOTHING.fullmatch(message) and not message.endswith(CUT):
+        lines = message.splitlines()
+    elif "Traceback (most recent call last)" in text:
+        lines = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(?::|$)", line)][-1:]
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("=== ", "--- FAIL"))]
+
+
+def merge_noise(counts: Mapping[str, int]) -> dict[str, str]:
+    """Templates that are one but for a word that never comes back, each with the template that it becomes.
+
+    A name that comes back is a name, one that never does is noise: random letters without a digit look like
+    words. A word is noise if its template was seen once, and in the same place others have a mask, or most of at
+    least three words were seen once too.
+    """
+    places: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)  # text around: word: template
+    for text in sorted(counts)[:MAX_TEMPLATES]:
+        for word in re.finditer(r"#|[A-Za-z]{6,}", text):
+            places[text[: word.start()], text[word.end() :]][word[0]] = text
+    merged = {}
+    for (before, after), words in places.items():
+        once = [text for word, text in words.items() if word != "#" and counts[text] == 1]
+        if "#" in words or (len(once) >= 3 and 2 * len(once) > len(words)):
+            merged.update(dict.fromkeys(once, f"{before}#{after}"))
+    return merged
+
+
+# One file: what it says about its run.
+
+
+class UnreadableError(Exception):
+    """The file can not be used; its text is the reason."""
+
+
+class Record(NamedTuple):
+    """A test that did not simply pass: its attempts in order (p passed, f failed), templates of why they failed."""
+
+    test: str
+    attempts: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass
+class Report:
+    """What one file says. `groups` names the tests that ran, as digests of lists in the store."""
+
+    run_id: str = ""
+    commit: str | None = None
+    dirty: bool = False
+    partial: str | None = None
+    timestamp: str | None = None
+    pytest: bool = False
+    tests: int = 0
+    passed: int = 0
+    failed: int = 0
+    errored: int = 0
+    skipped: int = 0
+    rerun: int = 0
+    ran: int = 0  # tests, each once, that were not skipped
+    overflow: int = 0  # failing tests beyond MAX_RECORDS
+    records: list[Record] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)  # template: one message
+    groups: list[str] = field(default_factory=list)
+
+
+class Child(NamedTuple):
+    """One of the OUTCOMES below a <testcase>."""
+
+    tag: str
+    teardown: bool = False
+    reason: Reason | None = None
+
+
+OUTCOMES = frozenset("failure error skipped flakyFailure flakyError rerunFailure rerunError".split())
+
+
+class Element(NamedTuple):
+    """One <testcase>: its attempts, why they failed, whether it is no more than the error of a tear-down."""
+
+    kind: str = "passed"
+    attempts: str = "p"
+    reasons: tuple[Reason, ...] = ()
+    teardown: bool = False
+    childless: bool = True
+
+
+def element_of(children: Sequence[Child]) -> Element:
+    """Surefire: a flakyFailure is a failed attempt before the pass, a rerunFailure one more after the failure."""
+    if not children:
+        return Element()
+    tags = {child.tag for child in children}
+    kind = next((tag for tag in ("failure", "error") if tag in tags), "passed")
+    retries = sum(child.tag.startswith(("flaky", "rerun")) for child in children)
+    if kind != "passed":
+        attempts = "f" + "f" * retries
+    elif retries:
+        attempts = "f" * retries + "p"
+    else:
+        kind, attempts = "skipped", "s"
+    reasons = tuple(child.reason for child in children if child.reason)
+    return Element(kind, attempts, reasons, all(child.teardown for child in children), False)
+
+
+def join_elements(elements: Sequence[Element], retried: bool) -> tuple[str, tuple[Reason, ...]]:
+    """The attempts of one test from its elements in one suite; `retried`: a childless twin is a failed attempt.
+
+    pytest-rerunfailures writes a retried attempt as an element without a child; a failure and the error of its
+    tear-down are two elements, but one attempt.
+    """
+    one = [e for i, e in enumerate(elements) if not (e.teardown and i and elements[i - 1].kind == "failure")]
+    earlier, last = one[:-1], one[-1]
+    if last.attempts == "s":
+        return "s", ()
+    reasons = tuple(reason for element in elements for reason in element.reasons)
+    if not retried and all(element.childless for element in earlier):
+        return last.attempts, reasons
+    before = ["f" if element.childless and retried else element.attempts.strip("s") for element in earlier]
+    return "".join(before) + last.attempts, reasons
+
+
+TEST_MODULE = re.compile(r"((?:[^\W\d]\w*\.)*(?:test_\w*|\w+_tests?|conftest))(?:\.(.+))?")
+LOWER_MODULE = re.compile(r"([a-z_]\w*(?:\.[a-z_]\w*)*)(?:\.(.+))?")
+
+
+def node_prefix(classname: str) -> str:
+    """tests.test_x.TestA -> tests/test_x.py::TestA; a classname that is not pytest's stays.
+
+    The module is the last part that is named like a test module, else all parts up to the first capital one,
+    where classes begin.
+    """
+    split = TEST_MODULE.fullmatch(classname) or LOWER_MODULE.fullmatch(classname)
+    return _node(split[1], split[2]) if split else classname
+
+
+def _node(module: str, classes: str | None) -> str:
+    path = module.replace(".", "/") + ".py"
+    return f"{path}::{classes.replace('.', '::')}" if classes else path
+
+
+@lru_cache(1 << 16)
+def group_of(classname: str, file: str) -> str:
+    """What a test's name is unique in: its classname, which already says the file, or classname and file.
+
+    So a test is the same with pytest's `file` attribute and without. A file that says something else (another
+    tool's, or classname and module that can be split in two ways) belongs to the id, unless it is absolute.
+    """
+    path = file.replace("\\", "/")
+    steps = path.removesuffix(".py").strip("/").split("/") if path.endswith(".py") else []
+    for start in range(len(steps)):
+        dotted = ".".join(steps[start:])
+        if f"{classname}.".startswith(f"{dotted}."):
+            exact = _node(dotted, classname[len(dotted) + 1 :])
+            return classname if exact == node_prefix(classname) else f"{exact}{FILE}"
+    absolute = path.startswith("/") or path[1:2] == ":"
+    if classname and (not path or absolute or TEST_MODULE.fullmatch(classname)):
+        return classname
+    return f"{path}::{classname}{FILE}" if classname and path else f"{path}{FILE}" if path else ""
+
+
+def shown_id(test: str, pytest: bool) -> str:
+    """The id of a test as people know it: a node id of pytest where it is one, else classname::name."""
+    group, _, name = test.partition("\0")
+    if group.endswith(FILE):
+        prefix = group.removesuffix(FILE)
+    else:
+        prefix = node_prefix(group) if pytest or TEST_MODULE.fullmatch(group) else group
+    return f"{prefix}::{name}" if prefix else name
+
+
+Keep = Callable[[str, str], str]  # package, its lists of tests as text: the digest by which they are found again
+Column = Callable[[Any], Any]
+PLACES = itemgetter(0, 2), itemgetter(0, 2, 4)
+
+
+def columns(cases: list[list[str]], suite: str, files: bool) -> tuple[Column, Column, list[Any]]:
+    """How to take a test's key (classname, or it and file) and name from its attributes, and from which rows."""
+    with suppress(IndexError):  # nearly always all tests of a file have the same attributes
+        heads = {*map(PLACES[files], cases)}
+        head = heads.pop() if len(heads) == 1 else ()
+        if "classname" in head and "name" in head and ("file" in head) == files:
+            at = {word: 2 * place + 1 for place, word in enumerate(head)}
+            return (
+                itemgetter(*(at[word] for word in ("classname", "file") if word in at)),
+                itemgetter(at["name"]),
+                cases,
+            )
+    rows = []
+    for case in cases:
+        given = dict(zip(case[::2], case[1::2], strict=True))
+        file = given.get("file", "")
+        rows.append(((given.get("classname") or ("" if file else suite), file), given.get("name", "")))
+    return itemgetter(0), itemgetter(1), rows
+
+
+class Reader:
+    """Feeds one JUnit file through expat. `keep` takes the tests of a package and returns their digest.
+
+    A passed test costs as little as can be: its start tag appends its attributes to `cases`, its end tag its
+    name to `ends`, both are looked at in bulk after every chunk. Only the text of a failure is read.
+    """
+
+    def __init__(self, keep: Keep) -> None:
+        self.report, self.keep = Report(), keep
+        self.suite, self.rooted = "", False
+        self.cases: list[list[str]] = []  # attributes of the tests read last, in order; the last one may be open
+        self.sorted_out = 0  # tests whose attributes left `cases`
+        self.waiting: dict[int, list[Child]] = {}  # number of a test: its children, until it leaves `cases`
+        self.names: defaultdict[Any, list[str]] = defaultdict(list)  # key: names in order, of this suite
+        self.children: defaultdict[Any, dict[int, list[Child]]] = defaultdict(dict)  # key: place in its names
+        self.groups: dict[str, list[str]] = {}  # group: names that ran
+        self.records: dict[str, Record] = {}
+        self.others = self.ended = self.tests_ended = 0
+        self.ends: list[str] = []
+        self.parser = XMLParser(forbid_dtd=True).parser  # expat as defusedxml arms it
+        self.parser.DefaultHandlerExpand = None
+        self.skip_text()
+
+    @property
+    def tests(self) -> int:
+        return self.sorted_out + len(self.cases)
+
+    def skip_text(self) -> None:
+        append, other = self.cases.append, self.start_other
+
+        def start(tag: str, attributes: list[str]) -> None:
+            if tag == "testcase":
+                append(attributes)
+            else:
+                other(tag, attributes)
+
+        self.parser.StartElementHandler, self.parser.EndElementHandler = start, self.ends.append
+        self.parser.CharacterDataHandler = None
+
+    def start_other(self, tag: str, attributes: list[str]) -> None:
+        tag = tag.rpartition("}")[2]
+        if tag == "testcase":  # in a namespace
+            self.cases.append(attributes)
+            return
+        self.others += 1
+        if not self.rooted and tag not in ("testsuites", "testsuite"):
+            raise UnreadableError(f"not JUnit: its root is <{one_line(tag, 40)}>")
+        self.rooted = True
+        given = dict(zip(attributes[::2], attributes[1::2], strict=True))
+        if tag in ("testsuite", "testsuites"):
+            self.flush()
+            self.suite = given.get("name", "")
+            self.report.pytest = self.report.pytest or "pytest" in self.suite
+            self.report.timestamp = self.report.timestamp or moment(given.get("timestamp", ""))
+        elif tag == "property" and not self.in_test():
+            take_property(self.report, given.get("name", "").lower(), given.get("value", ""))
+        elif tag == "skipped" and self.in_test():
+            self.add_child(Child(tag))
+        elif tag in OUTCOMES and self.in_test():
+            self.read_text(tag, given)
+
+    def count_ends(self) -> None:
+        self.ended += len(self.ends)
+        self.tests_ended += sum(self.ends.count(tag) for tag in {*self.ends} if tag.rpartition("}")[2] == "testcase")
+        self.ends.clear()
+
+    def in_test(self) -> bool:
+        self.count_ends()
+        return self.tests > self.tests_ended
+
+    def add_child(self, child: Child) -> None:
+        self.waiting.setdefault(self.tests - 1, []).append(child)
+
+    def read_text(self, tag: str, given: Mapping[str, str]) -> None:
+        """Collect the text of the element that has just begun, without what the test printed."""
+        attributes, message = self.cases[-1], given.get("message", "")
+        name = dict(zip(attributes[::2], attributes[1::2], strict=True)).get("name", "")
+        pieces: list[str] = []
+        opened: list[str] = []
+
+        def start(nested: str, _: list[str]) -> None:
+            self.others += 1
+            opened.append(nested.rpartition("}")[2])
+
+        def text(piece: str) -> None:
+            if "system-out" not in opened and "system-err" not in opened:
+                pieces.append(piece)
+                if len(pieces) > 64:
+                    pieces[:] = [_clip("".join(pieces))]
+
+        def end(ended: str) -> None:
+            self.ends.append(ended)
+            if opened:
+                opened.pop()
+                return
+            self.skip_text()
+            reason = reason_of(given.get("type", ""), message, _clip("".join(pieces)), name)
+            self.add_child(Child(tag, message.startswith("failed on teardown"), reason))
+
+        self.parser.StartElementHandler, self.parser.EndElementHandler = start, end
+        self.parser.CharacterDataHandler = text
+
+    def feed(self, stream: IO[bytes], clean: bytes | None) -> None:
+        fed = unread = spilled = 0
+        while data := stream.read(max(CHUNK, unread)):
+            fed += len(data)
+            self.parser.Parse(data.translate(clean) if clean else data, False)
+            self.count_ends()
+            unread = fed - self.parser.CurrentByteIndex
+            self.check(unread)
+            self.sort_out(keep=1)
+            if self.sorted_out - spilled > MAX_NAMES:
+                spilled = self.sorted_out
+                self.flush(keep=1)
+                self.spill()
+        if not fed:
+            raise UnreadableError("empty")
+        self.parser.Parse(b"", True)
+
+    def check(self, unread: int) -> None:
+        if unread > MAX_TOKEN:
+            raise UnreadableError(f"a single tag or comment of more than {MAX_TOKEN >> 20} MiB")
+        if self.tests + self.others - self.ended > MAX_DEPTH:
+            raise UnreadableError(f"elements nested more than {MAX_DEPTH} deep")
+        if len(self.parser.intern) > MAX_WORDS:
+            raise UnreadableError(f"more than {MAX_WORDS} different names of elements and attributes")
+
+    def sort_out(self, keep: int = 0) -> None:
+        """Take all `cases` but the last `keep` apart into `names` and `children`."""
+        key_of, name_of, rows = columns(
+            self.cases[: len(self.cases) - keep], self.suite, "file" in self.parser.intern
+        )
+        for key, cases in groupby(rows, key_of):
+            names = self.names[key]
+            before = len(names)
+            names += map(name_of, cases)
+            first, self.sorted_out = self.sorted_out, self.sorted_out + len(names) - before
+            for number in [number for number in self.waiting if number < self.sorted_out]:
+                self.children[key][before + number - first] = self.waiting.pop(number)
+        del self.cases[: len(rows)]
+
+    def flush(self, keep: int = 0) -> None:
+        """Settle the suite read so far: which tests ran, and the attempts of those that did not simply pass."""
+        self.sort_out(keep)
+        odd: defaultdict[tuple[str, str], list[Element]] = defaultdict(list)
+        for key, names in self.names.items():
+            group = group_of(*key) if isinstance(key, tuple) else key
+            children = self.children.get(key, {})
+            ordered = sorted(names)
+            special = {names[place] for place in children}
+            if any(map(eq, ordered, ordered[1:])):
+                special.update(name for name, other in pairwise(ordered) if name == other)
+            if special:
+                for place, name in enumerate(names):
+                    if name in special:
+                        odd[group, name].append(element_of(children.get(place, ())))
+                ordered = [name for name in ordered if name not in special]
+            self.groups[group] = [*{*ordered, *self.groups[group]}] if group in self.groups else ordered
+        self.settle(odd, sum(map(len, self.names.values())))
+        self.names.clear()
+        self.children.clear()
+
+    def settle(self, odd: Mapping[tuple[str, str], list[Element]], elements: int) -> None:
+        report = self.report
+        silent = {test for test, rows in odd.items() if len(rows) > 1 and all(row.childless for row in rows[:-1])}
+        repeated = len(silent) >= REPEATED and sum(len(odd[test]) for test in silent) * 2 > elements
+        for (group, name), rows in odd.items():
+            pytest = report.pytest or ".py" in group or name.startswith("test_") or TEST_MODULE.fullmatch(group)
+            retried = bool(pytest) and not repeated
+            attempts, reasons = join_elements(rows, retried)
+            kinds = Counter(row.kind for row in rows)
+            report.failed += kinds["failure"]
+            report.errored += kinds["error"]
+            report.skipped += kinds["skipped"]
+            report.passed -= len(rows) - kinds["passed"]
+            if not name:
+                continue
+            report.passed -= sum(row.childless for row in rows[:-1]) if retried else 0
+            report.rerun += max(0, attempts.count("f") - (attempts[-1] == "f"))
+            if attempts != "s":
+                self.groups[group].append(name)
+            if "f" in attempts:
+                self.remember(f"{group}\0{name}", attempts, reasons)
+
+    def remember(self, test: str, attempts: str, reasons: Iterable[Reason]) -> None:
+        known = self.records.get(test)
+        if known and (known.attempts[-1] == "f" or attempts[-1] == "p"):
+            return  # it ran in another suite too: the worse of two results stands
+        if not known and len(self.records) >= MAX_RECORDS:
+            self.report.overflow += 1
+            return
+        self.records[test] = Record(test, attempts, tuple(dict.fromkeys(mask for mask, _ in reasons)))
+        for mask, message in reasons:
+            self.report.examples.setdefault(mask, message)
+
+    def spill(self) -> None:
+        """Hand the names of the tests that ran to the store, package by package."""
+        for package, groups in groupby(sorted(self.groups), _package):
+            lists = []
+            for group in groups:
+                names = self.groups[group]
+                names.sort()
+                self.report.ran += len(names)
+                lists.append("\0".join([group, *names]))
+            self.report.groups.append(self.keep(package, "\1".join(lists)))
+        self.groups.clear()
+
+    def close(self) -> Report:
+        self.flush()
+        self.spill()
+        self.report.tests = self.sorted_out
+        self.report.passed += self.sorted_out
+        self.report.records = [*self.records.values()]
+        return self.report
+
+
+def _package(group: str) -> str:
+    return group.rpartition(".")[0]
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 2 * MAX_TEXT else text[:MAX_TEXT] + "\n" + text[-MAX_TEXT:]
+
+
+def take_property(report: Report, name: str, value: str) -> None:
+    """A property of the run; the first one of a name counts."""
+    if name.removeprefix("env.") in COMMIT_KEYS:
+        report.commit = report.commit or value or None
+    elif name == "run_id":
+        report.run_id = report.run_id or value
+    elif name == "dirty":
+        report.dirty = report.dirty or value.lower() == "true"
+    elif name == "partial":
+        report.partial = report.partial or value or None
+
+
+def moment(text: str) -> str | None:
+    """A time stamp in UTC with microseconds (text order is time order); one without an offset is taken as UTC."""
+    with suppress(ValueError, OverflowError):
+        return _utc(datetime.fromisoformat(text.strip()))
+    if not re.search(r"\d \w{3} \d{4}|\w{3} +\d+ ", text):
+        return None
+    from email.utils import parsedate_to_datetime  # dear to import, and few tools write such dates
+
+    with suppress(ValueError, OverflowError):
+        return _utc(parsedate_to_datetime(text))
+    return None
+
+
+def _utc(when: datetime) -> str:
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def read_report(path: Path, keep: Keep) -> Report:
+    """Read one JUnit file; UnreadableError says why it can not be used."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnreadableError("not a regular file")
+        try:
+            return _parse(stream, keep)
+        except UnreadableError as error:
+            if "invalid token" not in str(error):
+                raise
+            stream.seek(0)
+            with suppress(UnreadableError):  # some reporters write raw control characters
+                return _parse(stream, keep, CONTROL)
+            raise
+
+
+def _parse(stream: IO[bytes], keep: Keep, clean: bytes | None = None) -> Report:
+    reader = Reader(keep)
+    try:
+        reader.feed(stream, clean)
+    except ExpatError as error:
+        stream.seek(0)
+        packed = stream.read(2) == b"\x1f\x8b"
+        raise UnreadableError("gzip, not XML: unpack it" if packed else f"not well-formed: {error}") from None
+    except DefusedXmlException as error:
+        raise UnreadableError(f"refused: {type(error).__name__}") from None
+    except (LookupError, ValueError) as error:
+        raise UnreadableError(f"encoding: {error}") from None
+    return reader.close()
+
+
+# What was read before, kept beside the history.
+
+
+class DamagedError(Exception):
+    """The kept data is not what was written."""
+
+
+@cache
+def reader_version() -> str:
+    """Which reader wrote the kept data: this very file, so that no change of a rule meets old data."""
+    return _digest(Path(__file__).read_text(encoding="utf-8"))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.blake2b("\1".join(parts).encode(), digest_size=16).hexdigest()
+
+
+class Store:
+    """Every file's report and the lists of tests it names, in SQLite; without a path in a temporary database."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.db = sqlite3.connect(path or "", timeout=10, isolation_level=None)
+        self.unwritten: dict[str, tuple[str, str]] = {}
+        if self.version() != reader_version():
+            self.clear()
+        self.db.execute("CREATE TEMP TABLE used (digest PRIMARY KEY, runs)")
+        self.db.execute("CREATE TEMP TABLE names (name PRIMARY KEY) WITHOUT ROWID")
+
+    def version(self) -> str | None:
+        with suppress(sqlite3.OperationalError):  # a new file has no tables
+            row = self.db.execute("SELECT reader FROM version").fetchone()
+            return str(row[0]) if row else None
+        return None
+
+    def clear(self) -> None:
+        with self.writing():
+            for table in ("version", "files", "lists"):
+                self.db.execute(f"DROP TABLE IF EXISTS {table}")
+            self.db.execute("CREATE TABLE version (reader)")
+            self.db.execute("CREATE TABLE files (name PRIMARY KEY, size, mtime, body, digest)")
+            self.db.execute("CREATE TABLE lists (digest PRIMARY KEY, package, body)")
+            self.db.execute("CREATE INDEX packages ON lists (package)")
+            self.db.execute("INSERT INTO version VALUES (?)", (reader_version(),))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    def keep(self, package: str, body: str) -> str:
+        """Take a list of tests; returns the digest by which reports name it."""
+        digest = _digest(package, body)
+        self.unwritten[digest] = package, body
+        if len(body) > MAX_UNWRITTEN or len(self.unwritten) > MAX_UNWRITTEN >> 10:
+            with self.writing():
+                self._write_lists()
+        return digest
+
+    def _write_lists(self) -> None:
+        rows = ((digest, *row) for digest, row in self.unwritten.items())
+        self.db.executemany("INSERT OR IGNORE INTO lists VALUES (?, ?, ?)", rows)
+        self.unwritten.clear()
+
+    def put(self, name: str, mark: tuple[int, int], outcome: Report | str) -> None:
+        body = json.dumps(outcome if isinstance(outcome, str) else vars(outcome), separators=(",", ":"))
+        with self.writing():
+            self._write_lists()
+            self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (name, *mark, body, _digest(name, body)))
+
+    def get(self, name: str, mark: tuple[int, int]) -> Report | str | None:
+        """What the file said, or why it can not be read; None if it was not read yet or has changed since."""
+        row = self.db.execute("SELECT size, mtime, body, digest FROM files WHERE name = ?", (name,)).fetchone()
+        if row is None or row[:2] != mark:
+            return None
+        if _digest(name, row[2]) != row[3]:
+            raise DamagedError
+        outcome = json.loads(row[2])
+        if isinstance(outcome, str):
+            return outcome
+        outcome["records"] = [
+            Record(test, attempts, tuple(reasons)) for test, attempts, reasons in outcome["records"]
+        ]
+        return Report(**outcome)
+
+    def forget(self, present: Collection[str]) -> None:
+        """Drop what belongs to files that are gone."""
+        gone = [(name,) for (name,) in self.db.execute("SELECT name FROM files") if name not in present]
+        if not gone:
+            return
+        with self.writing():
+            self.db.executemany("DELETE FROM files WHERE name = ?", gone)
+            bodies = (json.loads(body) for (body,) in self.db.execute("SELECT body FROM files"))
+            used = {digest for body in bodies if isinstance(body, dict) for digest in body["groups"]}
+            unused = [(digest,) for (digest,) in self.db.execute("SELECT digest FROM lists") if digest not in used]
+            self.db.executemany("DELETE FROM lists WHERE digest = ?", unused)
+
+    def census(self, reports: Sequence[Report], wanted: Iterable[str]) -> tuple[int, dict[str, int]]:
+        """How many tests ran in `reports`, and in which of them (a bit each) those in `wanted` did."""
+        runs: defaultdict[str, int] = defaultdict(int)
+        for place, report in enumerate(reports):
+            for digest in report.groups:
+                runs[digest] |= 1 << place
+        asked: defaultdict[str, dict[str, str]] = defaultdict(dict)  # group: name: test
+        for test in wanted:
+            group, _, name = test.partition("\0")
+            asked[group][name] = test
+        observed, ran = 0, defaultdict[str, int](int)
+        for rows in self._packages(runs):
+            names: defaultdict[str, set[str]] = defaultdict(set)
+            on_disk = False
+            for digest, body in rows:
+                for group, *tests in (part.split("\0") for part in body.split("\1")):
+                    names[group].update(tests)
+                    for name in asked[group].keys() & set(tests) if group in asked else ():
+                        ran[asked[group][name]] |= runs[digest]
+                if on_disk or sum(map(len, names.values())) > 4 * MAX_NAMES:
+                    on_disk = True
+                    self._move_to_disk(names)
+            observed += self._count_on_disk() if on_disk else sum(map(len, names.values()))
+        return observed, ran
+
+    def _packages(self, digests: Collection[str]) -> Iterator[Iterator[tuple[str, str]]]:
+        """Of each package its lists, one at a time: (digest, body)."""
+        self.db.execute("DELETE FROM used")
+        self.db.executemany("INSERT INTO used (digest) VALUES (?)", ((digest,) for digest in digests))
+        query = "SELECT package, digest, body FROM lists JOIN used USING (digest) ORDER BY package"
+        found = 0
+
+        def checked(rows: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+            nonlocal found
+            for package, digest, body in rows:
+                if _digest(package, body) != digest:
+                    raise DamagedError
+                found += 1
+                yield digest, body
+
+        for _, rows in groupby(self.db.execute(query), itemgetter(0)):
+            yield checked(rows)
+        if found != len(digests):
+            raise DamagedError
+
+    def _move_to_disk(self, names: defaultdict[str, set[str]]) -> None:
+        rows = ((f"{group}\0{name}",) for group, tests in names.items() for name in tests)
+        self.db.executemany("INSERT OR IGNORE INTO names VALUES (?)", rows)
+        names.clear()
+
+    def _count_on_disk(self) -> int:
+        (count,) = self.db.execute("SELECT count(*) FROM names").fetchone()
+        self.db.execute("DELETE FROM names")
+        return int(count)
+
+
+Result = TypeVar("Result")
+
+
+def with_store(folder: Path, work: Callable[[Store], Result]) -> Result:
+    """Do `work` with the data kept beside the history; anew if it is damaged, without it if that can not be."""
+    path = folder / STORE
+    if not path.is_symlink() and (path.is_file() or not path.exists()):
+        with suppress(sqlite3.OperationalError):  # locked for long, a read-only folder, a full disk
+            for _ in range(2):
+                try:
+                    return work(Store(path))
+                except sqlite3.OperationalError:
+                    raise
+                except (sqlite3.DatabaseError, DamagedError, KeyError, TypeError, ValueError):
+                    with suppress(OSError):
+                        path.unlink()
+    return work(Store(None))
+
+
+# The history: which files, which runs, which tests failed in them.
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which runs to look at: the last so many, none from before a moment."""
+
+    last: int
+    since: str | None
+
+
+@dataclass(frozen=True)
+class History:
+    """The window's runs in order, what could not be read, and what the tests that ever failed did."""
+
+    files: Sequence[str]
+    reports: Sequence[Report]
+    unreadable: Mapping[str, str]
+    observed: int
+    ran: Mapping[str, int]  # test that failed at least once: the runs in which it ran, one bit each
+    failed: Sequence[Mapping[str, Record]]  # per run
+
+
+def find_files(folder: Path) -> dict[str, os.stat_result | str]:
+    """Every XML file under `folder`, by its path in it, with its state or the reason why it is not opened."""
+    found: dict[str, os.stat_result | str] = {}
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
+        except OSError as error:
+            if place == folder:
+                raise
+            found[place.relative_to(folder).as_posix()] = f"folder: {error.strerror}"
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if path.name.lower().endswith((".xml", ".xml.gz")):
+                found[path.relative_to(folder).as_posix()] = _state(entry)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+    return dict(sorted(found.items()))
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | str:
+    if entry.is_symlink():
+        return "a link; only regular files are read"
+    state = entry.stat(follow_symlinks=False)
+    return state if stat.S_ISREG(state.st_mode) else "not a regular file"
+
+
+def read_history(store: Store, folder: Path, window: Window, tell: Callable[[str], None]) -> History:
+    """Read what is new in `folder`, then gather the window's runs from what is kept."""
+    reports: dict[str, Report] = {}
+    unreadable: dict[str, str] = {}
+    files = find_files(folder)
+    for number, (name, state) in enumerate(files.items(), 1):
+        tell(f"reading {number} of {len(files)}")
+        outcome = state if isinstance(state, str) else read_once(store, folder / name, name, state)
+        if isinstance(outcome, str):
+            unreadable[name] = one_line(outcome)
+        elif not isinstance(state, str):
+            outcome.timestamp = outcome.timestamp or _utc(datetime.fromtimestamp(state.st_mtime, UTC))
+            outcome.run_id = outcome.run_id or name.removesuffix(".xml")
+            reports[name] = outcome
+    store.forget(files)
+    chosen = choose(reports, window)
+    failed = [{record.test: record for record in reports[name].records} for name in chosen]
+    observed, ran = store.census([reports[name] for name in chosen], {test for tests in failed for test in tests})
+    return History(chosen, [reports[name] for name in chosen], unreadable, observed, ran, failed)
+
+
+def read_once(store: Store, path: Path, name: str, state: os.stat_result) -> Report | str:
+    mark = (state.st_size, state.st_mtime_ns)
+    outcome = store.get(name, mark)
+    if outcome is None:
+        try:
+            outcome = read_report(path, store.keep)
+        except UnreadableError as error:
+            outcome = str(error)
+        except OSError as error:
+            return error.strerror or str(error)  # not the file's fault: look again next time
+        store.put(name, mark, outcome)
+    return outcome
+
+
+def choose(reports: Mapping[str, Report], window: Window) -> list[str]:
+    """The window's files, oldest first; runs of one moment in the natural order of their names."""
+
+    def order(name: str) -> tuple[str, list[str | int], str]:
+        parts = re.split(r"([0-9]+)", name)
+        return reports[name].timestamp or "", [int(p) if i % 2 else p for i, p in enumerate(parts)], name
+
+    recent = [name for name in reports if (reports[name].timestamp or "") >= (window.since or "")]
+    return sorted(recent, key=order)[-window.last :]
+
+
+# The report.
+
+
+class Scan:
+    """What a history says, worked out once: reasons, outages, verdicts. `body` is that of flake.report.json."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        counts = Counter(reason for tests in history.failed for record in tests.values() for reason in record.reasons)
+        merged = merge_noise(counts)
+        self.reasons = [  # per run: test: templates
+            {test: tuple(dict.fromkeys(merged.get(r, r) for r in record.reasons)) for test, record in tests.items()}
+            for tests in history.failed
+        ]
+        self.examples = {merged.get(r, r): text for report in history.reports for r, text in report.examples.items()}
+        self.places = {
+            test: [run for run in range(mask.bit_length()) if mask >> run & 1] for test, mask in history.ran.items()
+        }
+        self.outages = self.find_outages()
+        self.aside = {outage.run for outage in self.outages if outage.kind == "outage"}
+        self.hit = {(run, test) for run, _, tests, _ in self.outages for test in tests}
+        self.ids = self.shown_ids()
+        sequences = {test: self.seen_of(test) for test in self.places}
+        self.seen = {test: seen for test, seen in sequences.items() if any("f" in one.attempts for one in seen)}
+        self.verdicts = {test: judge(seen) for test, seen in self.seen.items()}
+
+    def find_outages(self) -> list[Outage]:
+        reports = self.history.reports
+        failing: defaultdict[str, set[int]] = defaultdict(set)
+        for run, tests in enumerate(self.history.failed):
+            for test in tests:
+                failing[test].add(run)
+        long = {test: lasting(self.places[test], runs) for test, runs in failing.items()}
+        failed = [
+            {t: why for t, why in tests.items() if run not in long[t]} for run, tests in enumerate(self.reasons)
+        ]
+        outages = find_outages([report.ran for report in reports], failed)
+        known = {outage.run for outage in outages if outage.kind == "outage"}
+        outages += [
+            Outage(run, "outage", frozenset()) for run, r in enumerate(reports) if r.overflow and run not in known
+        ]
+        return sorted(outages, key=lambda outage: (outage.run, outage.kind, outage.signature or ""))
+
+    def seen_of(self, test: str) -> list[Seen]:
+        seen = []
+        for run in self.places[test]:
+            if run not in self.aside and (run, test) not in self.hit:
+                report, record = self.history.reports[run], self.history.failed[run].get(test)
+                commit = None if report.dirty else report.commit  # changed files: no two such runs are the same
+                seen.append(Seen(run, commit, record.attempts if record else "p"))
+        return seen
+
+    def shown_ids(self) -> dict[str, str]:
+        """What to call each test; two that would look the same get a number."""
+        pytest = {
+            test
+            for tests, report in zip(self.history.failed, self.history.reports, strict=True)
+            if report.pytest
+            for test in tests
+        }
+        taken: Counter[str] = Counter()
+        ids = {}
+        for test in sorted(self.places):
+            shown = shown_id(test, test in pytest)
+            taken[shown] += 1
+            ids[test] = shown if taken[shown] == 1 else f"{shown} ({taken[shown]})"
+        return ids
+
+    def signatures(self, test: str) -> list[str]:
+        """The signatures of a test's failures that count, the most frequent first."""
+        counts = Counter(signature(why) for one in self.seen[test] for why in self.reasons[one.run].get(test, ()))
+        return sorted(counts, key=lambda name: (-counts[name], name))
+
+    def body(self) -> dict[str, Any]:
+        """The report's body; lists of tests are sorted by id."""
+        history = self.history
+        flaky = [self.test_row(test) for test, verdict in self.verdicts.items() if verdict.kind == "flaky"]
+        suspected = [self.test_row(test) for test, verdict in self.verdicts.items() if verdict.kind == "suspected"]
+        interval = wilson(len(flaky), history.observed)
+        rate = {
+            "flaky": len(flaky),
+            "observed": history.observed,
+            "percent": round(100 * len(flaky) / history.observed, 4) if history.observed else None,
+            "ci95": [round(bound, 4) for bound in interval] if interval else None,
+        }
+        return {
+            "runs": [self.run_row(run) for run in range(len(history.files))],
+            "unreadable": [{"file": file, "reason": reason} for file, reason in sorted(history.unreadable.items())],
+            "tests_observed": history.observed,
+            "flaky": sorted(flaky, key=itemgetter("id")),
+            "suspected": sorted(suspected, key=itemgetter("id")),
+            "breakages": sorted(self.breakage_rows(), key=itemgetter("id", "first_run")),
+            "rate": rate,
+            "clusters": self.cluster_rows(),
+            "outages": [self.outage_row(outage) for outage in self.outages],
+        }
+
+    def run_row(self, run: int) -> dict[str, Any]:
+        report = self.history.reports[run]
+        fields = "run_id commit timestamp tests passed failed errored skipped rerun".split()
+        found = [outage for outage in self.outages if outage.run == run]
+        note = None
+        if found:
+            tests = len({test for outage in found for test in outage.tests}) + report.overflow
+            note = f"{found[0].kind}: {tests} of {report.ran} tests failed together"
+        return {
+            "file": self.history.files[run],
+            **{name: getattr(report, name) for name in fields},
+            "set_aside": note,
+        }
+
+    def test_row(self, test: str) -> dict[str, Any]:
+        verdict, seen = self.verdicts[test], self.seen[test]
+        results = "".join(one.attempts for one in seen)
+        failed = [one for one in seen if "f" in one.attempts]
+        return {
+            "id": self.ids[test],
+            "evidence": verdict.evidence,
+            "why": why(verdict, len(seen)),
+            "runs": len(seen),
+            "passes": results.count("p"),
+            "failures": results.count("f"),
+            "flip_rate": round(sum(a != b for a, b in pairwise(results)) / max(1, len(results) - 1), 4),
+            "first_failed": self.history.reports[failed[0].run].timestamp,
+            "last_failed": self.history.reports[failed[-1].run].timestamp,
+            "signatures": self.signatures(test),
+            "strip": self.strip(test),
+        }
+
+    def strip(self, test: str) -> str:
+        """The last runs as one letter each: . passed, F failed, r passed on a rerun, o set aside, - did not run."""
+        letters = ["-"] * len(self.history.files)
+        for run in self.places[test]:
+            letters[run] = "o"
+        for one in self.seen[test]:
+            letters[one.run] = "F" if one.failed else "r" if one.recovered else "."
+        return "".join(letters[-STRIP:])
+
+    def breakage_rows(self) -> Iterator[dict[str, Any]]:
+        for test, verdict in self.verdicts.items():
+            for kind, runs, ongoing in verdict.breakages:
+                first = self.history.reports[runs[0]]
+                yield {
+                    "id": self.ids[test],
+                    "kind": kind,
+                    "ongoing": ongoing,
+                    "runs": len(runs),
+                    "first_run": self.history.files[runs[0]],
+                    "last_run": self.history.files[runs[-1]],
+                    "commit": first.commit,
+                    "since": first.timestamp,
+                    "signatures": self.signatures(test),
+                }
+
+    def cluster_rows(self) -> list[dict[str, Any]]:
+        """Failures by reason, without those of outages; the largest first."""
+        found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        for test, seen in self.seen.items():
+            for one in seen:
+                for reason in self.reasons[one.run].get(test, ()):
+                    found[reason].append((one.run, test))
+        rows = []
+        for reason, failures in found.items():
+            runs = sorted({run for run, _ in failures})
+            tests = {test for _, test in failures}
+            rows.append(
+                {
+                    "signature": signature(reason),
+                    "template": reason,
+                    "count": len(failures),
+                    "tests": sorted(self.ids[test] for test in tests),
+                    "flaky": sum(self.verdicts[test].kind == "flaky" for test in tests),
+                    "runs": [self.history.files[run] for run in runs],
+                    "first_seen": self.history.reports[runs[0]].timestamp,
+                    "last_seen": self.history.reports[runs[-1]].timestamp,
+                    "example": self.examples[reason],
+                }
+            )
+        return sorted(rows, key=lambda row: (-row["count"], row["signature"]))
+
+    def outage_row(self, outage: Outage) -> dict[str, Any]:
+        counts = Counter(r for test in outage.tests for r in self.reasons[outage.run].get(test, ()))
+        reason = outage.signature or min(counts, key=lambda r: (-counts[r], r), default=None)
+        return {
+            "file": self.history.files[outage.run],
+            "kind": outage.kind,
+            "tests": len(outage.tests) + self.history.reports[outage.run].overflow,
+            "signature": reason and signature(reason),
+            "template": reason,
+            "example": reason and self.examples[reason],
+        }
+
+
+def signature(reason: str) -> str:
+    """A short name for a template."""
+    return hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:12]
+
+
+def why(verdict: Verdict, runs: int) -> str:
+    """The evidence in words."""
+    count = len(verdict.runs)
+    return {
+        "passed_on_rerun": f"passed on a rerun in {count} of {runs} runs",
+        "same_commit": f"failed {count} of {runs} runs on unchanged commits",
+        "across_commits": f"failed {count} of {runs} runs, each on a commit on which it did not pass",
+    }[verdict.evidence]
+
+
+# What people read.
+
+
+def visible(text: str, limit: int = 160) -> str:
+    """`text` for a terminal: what would act on it, or hide, as an escape; cut at `limit`."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return one_line(shown, limit)
+
+
+def ago(then: str | None, now: datetime) -> str:
+    seconds = (now - datetime.fromisoformat(then)).total_seconds() if then else 0
+    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def table(body: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    """The report in lines, the worst first."""
+    yield from _heading(body["runs"], body["rate"])
+    for kind in ("flaky", "suspected"):
+        if body[kind]:
+            yield f"\n{kind.upper()}  . passed  F failed  r passed on a rerun  o set aside  - did not run"
+        for row in sorted(body[kind], key=lambda row: (-row["failures"], row["id"])):
+            yield f"  {visible(row['id'])}"
+            yield f"    {row['strip']}  {row['why']}, last {ago(row['last_failed'], now)}{_names(row['signatures'])}"
+    yield from _section("BROKEN, not flaky", (_broken(row, now) for row in body["breakages"] if row["ongoing"]))
+    yield from _section("REASONS", map(_reason, body["clusters"][:MAX_REASONS]))
+    yield from _section("SET ASIDE", map(_outage, body["outages"]))
+    yield from _section("UNREADABLE", (f"{visible(r['file'])}: {visible(r['reason'])}" for r in body["unreadable"]))
+
+
+def _heading(runs: Sequence[Mapping[str, Any]], rate: Mapping[str, Any]) -> Iterator[str]:
+    if not runs:
+        yield "no run to read: nothing is known about flakes yet"
+        return
+    aside = sum(row["set_aside"] is not None for row in runs)
+    yield f"{len(runs)} runs, {aside} with an outage set aside; {rate['observed']} tests observed"
+    if rate["ci95"]:
+        low, high = rate["ci95"]
+        yield f"{rate['flaky']} flaky: {rate['percent']:.2f} % (95 % interval {low:.2f} to {high:.2f})"
+
+
+def _section(title: str, entries: Iterable[str]) -> Iterator[str]:
+    lines = [f"  {entry}" for entry in entries]
+    yield from [f"\n{title}", *lines] if lines else []
+
+
+def _broken(row: Mapping[str, Any], now: datetime) -> str:
+    place = f" at {visible(row['commit'], 12)}" if row["commit"] and row["kind"] == "regression" else ""
+    since = f"{row['kind']}{place}: {row['runs']} runs, since {ago(row['since'], now)}"
+    return f"{visible(row['id'])}\n    {since}{_names(row['signatures'])}"
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    size = f"{row['count']} failures of {len(row['tests'])} tests in {len(row['runs'])} runs"
+    return f"[{row['signature']}] {size}\n    {visible(row['template'])}"
+
+
+def _outage(row: Mapping[str, Any]) -> str:
+    return f"{visible(row['file'])}: {row['kind']}, {row['tests']} tests\n    {visible(row['template'] or 'unknown')}"
+
+
+def _names(signatures: Sequence[str]) -> str:
+    return f"  [{', '.join(signatures[:3])}]" if signatures else ""
+
+
+# The command.
+
+
+def parser() -> Arguments:
+    flags = Arguments(__doc__ or "", "scan_flakes")
+    flags.add_argument(
+        "--history", type=Path, metavar="DIR", help="folder of JUnit files (default: ARTIFACTS/history)"
+    )
+    flags.add_argument("--last", type=_count, default=30, metavar="N", help="look at the last N runs (default: 30)")
+    flags.add_argument("--since", type=_since, metavar="WHEN", help="none before: 2026-01-31, or 12h, 7d, 4w ago")
+    flags.add_argument("--json", action="store_true", help="the report to standard output, no table")
+    flags.add_argument("--fail-on-flaky", action="store_true", help="exit 1 if a test is flaky")
+    return flags
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**6:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 on")
+    return int(text)
+
+
+def _since(text: str) -> str:
+    if age := re.fullmatch(r"([0-9]{1,4})([hdw])", text):
+        unit = {"h": "hours", "d": "days", "w": "weeks"}[age[2]]
+        return _utc(datetime.now(UTC) - timedelta(**{unit: int(age[1])}))
+    when = moment(text)
+    if when is None:
+        raise argparse.ArgumentTypeError(f"{text}: expected a date such as 2026-01-31, or an age such as 7d")
+    return when
+
+
+def progress(quiet: bool) -> Callable[[str], None]:
+    """Tells how far the scan is, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        return lambda _: None
+    return lambda text: print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def scan(folder: Path, given: bool, window: Window, tell: Callable[[str], None]) -> dict[str, Any]:
+    """The body of the report on a folder; only the default folder may be missing."""
+    if not folder.is_dir():
+        if given or folder.exists():
+            found = "a file" if folder.exists() else "nothing"
+            raise EvidenceError(f"{folder}: expected a folder of JUnit files, got {found}; pass --history another")
+        return Scan(History([], [], {}, 0, {}, [])).body()
+    try:
+        return Scan(with_store(folder, lambda store: read_history(store, folder, window, tell))).body()
+    except OSError as error:
+        raise EvidenceError(f"{folder}: cannot be read: {error.strerror}; pass --history another") from None
+    finally:
+        tell("")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    artifacts = args.artifacts or args.root / "artifacts"
+    try:
+        run = Run("scan_flakes", args.root, artifacts)
+    except EvidenceError as error:
+        return complain("scan_flakes.py", str(error))
+    code, fields = 2, {"status": "error", "reason": "unexpected"}
+    try:
+        body = scan(
+            args.history or artifacts / "history",
+            args.history is not None,
+            Window(args.last, args.since),
+            progress(args.quiet),
+        )
+        document = run.write(ARTIFACT, VERSION, body)
+        fields = {"status": "ok", **counts(body)}
+        code = 1 if args.fail_on_flaky and body["flaky"] else 0
+        if args.json:
+            print(json.dumps(document, indent=1))
+        elif not args.quiet:
+            secrets = secret_values(os.environ)
+            print("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
+    except EvidenceError as error:
+        fields["reason"] = str(error)
+        code = complain("scan_flakes.py", str(error))
+    except KeyboardInterrupt:
+        fields["reason"] = "interrupted"
+        code = complain("scan_flakes.py", "interrupted; what was read is kept")
+    finally:
+        with suppress(EvidenceError):
+            run.log.info("flake_scan_complete", **fields)
+    return code
+
+
+def counts(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the event says of a report."""
+    lengths = {key: len(body[key]) for key in ("runs", "unreadable", "flaky", "suspected", "clusters", "outages")}
+    return {**lengths, "tests_observed": body["tests_observed"], "percent": body["rate"]["percent"]}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
