@@ -577,14 +577,14 @@ def judge_consistency(evidence: Evidence) -> list[Row]:
 
 def one_commit(evidence: Evidence) -> Row:
     commits = {name: evidence.documents[name].get("commit") for name in ONE_RUN if name in evidence.documents}
-    wanted = evidence.document(BASELINE).get("commit")
+    first, wanted = next(iter(commits.items()), (BASELINE, None))
     missing = [
-        f"{name}: of commit {short(commit)}, {BASELINE} of {short(wanted)}"
+        f"{name}: of commit {short(commit)}, {first} of {short(wanted)}"
         for name, commit in commits.items()
         if commit != wanted
     ]
-    if BASELINE in commits and not wanted:
-        missing = [f"{BASELINE}: names no commit; commit the project first"]
+    if commits and not wanted:
+        missing = [f"{first}: names no commit; commit the project first"]
     return Row("COMMIT", "All evidence is of one commit", tuple(commits), wanted, None, tuple(missing))
 
 
@@ -1091,15 +1091,14 @@ def derived(document: Mapping[str, Any], data: bytes) -> dict[str, bytes]:
     return made
 
 
-PLAIN = re.compile(r"(?! )[\w ./:\-\[\]=,()+~%']*(?<! )", re.ASCII)
-
-
 def code(value: object, limit: int = CLIPPED) -> str:
-    """Foreign text, such as a test id, for a Markdown table: shown as it is, never read as Markdown or HTML."""
+    """Foreign text, such as a test id, for a cell of a Markdown table: shown as it is, never read as Markdown."""
     text = one_line(value, limit)
-    if text and PLAIN.fullmatch(text):
-        return f"`{text}`"
-    return "<code>" + "".join(c if c.isalnum() or c in " ./:-,=" else f"&#{ord(c)};" for c in text) + "</code>"
+    if "\\|" in text:  # a code span cannot say that in a table
+        return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, pad = "`" * (longest + 1), " " if text.strip(" `") != text else ""
+    return f"{fence}{pad}{text.replace('|', chr(92) + '|')}{pad}{fence}" if text.strip() else "(blank)"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], left_out: int = 0, where: str = "") -> str:
@@ -1861,6 +1860,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return emit(open_run(settings), settings)
     except EvidenceError as error:
         return complain(PROG, str(error))
+    except KeyboardInterrupt:
+        return complain(PROG, "interrupted; run it again")
 
 
 if __name__ == "__main__":
