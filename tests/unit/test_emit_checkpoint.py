@@ -281,6 +281,14 @@ def test_an_edited_artifact_is_refused_by_its_digest(artifacts: Path) -> None:
     assert "expected sha256" in unmet(artifacts)["GATES"].missing[0]
 
 
+@pytest.mark.parametrize(("soft", "hard", "short"), [(6.0, 4.0, []), (6.001, 4.0, ["soft"]), (6.0, 4.001, ["hard"])])
+def test_exactly_the_target_is_enough(soft: float, hard: float, short: list[str]) -> None:
+    times = {"off": 10.0, "soft": soft, "hard": hard}
+    summary = {"benchmark": {"overall": {"modes": {mode: {"mean": mean} for mode, mean in times.items()}}}}
+    gaps = script.improvement_gaps(summary, times, script.improvement(times))
+    assert [gap.split()[0] for gap in gaps] == short
+
+
 def odd_values(value: Any, place: str = "") -> list[str]:
     """The dotted paths of a document, containers included, one of each list."""
     found = [place] if place else []
