@@ -121,6 +121,16 @@ class Plan:
     blobs: Mapping[str, str] = field(default_factory=dict)  # its @reproduce_failure line, to replay a finding
 
 
+@dataclass(frozen=True)
+class Order:
+    """A run to be made."""
+
+    number: int
+    plan: Plan
+    purpose: str = "run"
+    hash_seed: str = ""
+
+
 @dataclass
 class Result:
     """One property test in one run, as the process that ran it saw it."""
@@ -154,6 +164,7 @@ class Trial:
 
     number: int
     seed: int | None
+    purpose: str = "run"
     seconds: float = 0.0
     results: dict[str, Result] = field(default_factory=dict)
     examples: dict[str, list[list[str]]] = field(default_factory=dict)  # of a first run: hash, text, choices
@@ -176,7 +187,7 @@ class Evidence:
     control: Trial | None = None
     causes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     traces: Mapping[str, str] = field(default_factory=dict)  # the example that took the process down
-    replays: Mapping[tuple[str, int], dict[str, bool]] = field(default_factory=dict)
+    replays: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # by test and way: did it fail again?
     partial: str | None = None
 
     @property
@@ -213,9 +224,10 @@ def take_row(trial: Trial, row: Any) -> None:
         trial.stopped = row["stopped"]
     elif "uncollected" in row:
         trial.uncollected.append(row["uncollected"])
-    else:
-        trial.exit = row.get("exit")
-        trial.problem = row.get("abort")
+    elif "abort" in row:
+        trial.problem = row["abort"]
+    elif "exit" in row:
+        trial.exit = row["exit"]
     trial.facts |= row.get("facts", {}) if isinstance(row, dict) else {}
 
 
@@ -234,14 +246,14 @@ def stream_groups(rows: Mapping[int, Result]) -> list[tuple[tuple[str, str], lis
     return sorted(groups.items(), key=lambda group: (-len(group[1]), group[1]))
 
 
-def problems_of(rows: Mapping[int, Result], threshold_ms: float, compare: bool) -> list[str]:
-    """What speaks against one test, the gravest first; empty: it holds."""
+def problems_of(rows: Mapping[int, Result], settings: Settings) -> list[str]:
+    """What speaks against one test, the gravest first; empty: it holds. A search may differ and may take its time."""
     outcomes = Counter(result.outcome for result in rows.values())
     found = [name for name in ("crashed", "falsified", "false_failure", "error") if outcomes[name]]
-    if compare and len(stream_groups(rows)) > 1:
+    if not settings.fuzz and len(stream_groups(rows)) > 1:
         found.append("mismatch")
     mean = runtime_ms(rows)["mean"]
-    return found + ["slow"] * (mean is not None and mean > threshold_ms)
+    return found + ["slow"] * (not settings.fuzz and mean is not None and mean > settings.threshold_ms)
 
 
 def runtime_ms(rows: Mapping[int, Result]) -> dict[str, float | None]:
@@ -336,7 +348,7 @@ def test_row(evidence: Evidence, test: str) -> dict[str, Any]:
     results = list(rows.values())
     shown = next((result for result in results if result.complete), results[0] if results else Result(test))
     groups = stream_groups(rows)
-    problems = problems_of(rows, settings.threshold_ms, compare=not settings.fuzz)
+    problems = problems_of(rows, settings)
     if len(rows) < len(evidence.trials) and not evidence.partial and "crashed" not in problems:
         problems.append("missing")
     return {
@@ -377,13 +389,14 @@ def falsifying_rows(evidence: Evidence, rows: Mapping[int, Result]) -> list[dict
     found: dict[str, dict[str, Any]] = {}
     here = f"{evidence.settings.root}{os.sep}"
     for number, result in rows.items():
-        for place, example in enumerate(result.falsifying):
+        for example in result.falsifying:
             entry = found.setdefault(example["representation"], {**example, "runs": []})
             entry["runs"].append(number)
             entry["location"] = (example["location"] or "").removeprefix(here) or None
             entry["error"] = result.message if len(result.falsifying) == 1 else example["error"].partition(" at ")[0]
             entry["seed"] = result.seed if evidence.settings.seed is None else evidence.settings.seed
-            entry |= evidence.replays.get((result.id, place), {})
+            entry["reproduced"] = evidence.replays.get((result.id, example["reproduction"]))
+            entry["seed_reproduced"] = evidence.replays.get((result.id, "seed"))
     return list(found.values())
 
 
@@ -616,7 +629,8 @@ class Observer:
 
     def _add_example(self, now: Result, text: str, observation: Any) -> None:
         choices = choices_text(getattr(observation.metadata, "choice_nodes", None) or ())
-        self._hash.update(f"{text}\0{choices}\0".encode("utf-8", "surrogatepass"))
+        inputs = sorted_braces(text) if "{" in text else text
+        self._hash.update(f"{inputs}\0{choices}\0".encode("utf-8", "surrogatepass"))
         prefix = self._hash.hexdigest()[:16]
         shown = [text[:TEXT_LIMIT], choices[:TEXT_LIMIT]]
         self.say(prefix if self.plan.reference else [prefix, *shown])
@@ -696,6 +710,23 @@ def stable(text: str, given: re.Pattern[str] | None = None) -> str:
     """A test case as text, without what is no part of its inputs: fixtures, and addresses in place of a repr."""
     text = given.sub("", text) if given else text
     return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x", text) if "at 0x" in text else text
+
+
+def sorted_braces(text: str) -> str:
+    """The text with what stands in braces in order: a set prints in the order of its hashes, equal or not."""
+    groups: list[list[str]] = [[""]]  # of each open bracket the parts between its commas
+    for token in re.findall(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^'\"(){}\[\],]+|.", text, re.DOTALL):
+        if token in "([{":
+            groups.append([token, ""])
+        elif token in ")]}" and len(groups) > 1:
+            opening, *parts = groups.pop()
+            inner = sorted(map(str.strip, parts)) if token == "}" else parts
+            groups[-1][-1] += opening + ",".join(inner) + token
+        elif token == "," and len(groups) > 1:
+            groups[-1].append("")
+        else:
+            groups[-1][-1] += token
+    return ",".join(part for group in groups for part in group)
 
 
 def choices_text(nodes: Iterable[Any]) -> str:
@@ -807,22 +838,25 @@ class Workshop:
         )
         own = {"TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": "off", "HYPOTHESIS_STORAGE_DIRECTORY": str(storage)}
         self._env = os.environ | own
-        if self._env.pop("PYTHONDONTWRITEBYTECODE", None):  # keep the project clean, but compile it once, not 30 times
+        if self._env.pop(
+            "PYTHONDONTWRITEBYTECODE", None
+        ):  # keep the project clean, but compile it once, not 30 times
             self._env["PYTHONPYCACHEPREFIX"] = str(folder / "pycache")
 
-    def trial(self, number: int, plan: Plan, purpose: str = "run", **env: str) -> Trial:
+    def trial(self, order: Order) -> Trial:
         """One run, between its two events."""
-        self.run.log.info("property_test_start", run=number, purpose=purpose, seed=plan.seed)
-        trial = Trial(number, plan.seed)
+        facts = {"purpose": order.purpose, "seed": order.plan.seed}
+        self.run.log.info("property_test_start", run=order.number, **facts)
+        trial = Trial(order.number, order.plan.seed, order.purpose)
         try:
-            self._run(trial, plan, {**self._env, **env})
+            fixed = {"PYTHONHASHSEED": order.hash_seed} if order.hash_seed else {}
+            self._run(trial, order.plan, {**self._env, **fixed})
         except BaseException:
             trial.problem = trial.problem or "interrupted"
             raise
         finally:
-            purpose = "discovery" if trial.stopped else purpose
-            row = run_row(trial, self.first or trial)
-            self.run.log.info("property_test_complete", purpose=purpose, seed=plan.seed, **row)
+            facts["purpose"] = "discovery" if trial.stopped else order.purpose
+            self.run.log.info("property_test_complete", **facts, **run_row(trial, self.first or trial))
         return trial
 
     def _run(self, trial: Trial, plan: Plan, env: Mapping[str, str]) -> None:
@@ -915,7 +949,7 @@ def last_words(output: Path) -> str:
 
 
 def examine(run: Run, settings: Settings, folder: Path) -> Evidence:
-    """Everything that is run, in order: the first run, the others, the control, what the answers ask for."""
+    """Everything that is run, in order: the first run, the others and the control, what the answers ask for."""
     shop = Workshop(run, settings, folder)
     trials: list[Trial] = []
     show = progress(settings)
@@ -923,33 +957,34 @@ def examine(run: Run, settings: Settings, folder: Path) -> Evidence:
         with term_interrupts():
             trials.append(first_trial(shop, settings))
             base = plan_of(shop, trials[0], folder)
-            for trial in further_trials(shop, base, settings):
+            orders = [Order(number, base) for number in range(2, settings.runs + 1)]
+            if not settings.fuzz and settings.seed is not None:
+                orders.append(Order(0, replace(base, seed=settings.seed + 1), "control"))
+            for trial in together(shop, orders):
                 trials.append(trial)
                 show(len(trials))
-            evidence = Evidence(settings, in_order(trials), partial=why_partial(trials))
-            return ask_further(shop, base, evidence)
+            return ask_further(shop, base, evidence_of(settings, trials))
     except KeyboardInterrupt:
         shop.stop()
         if not trials:
             raise
-        return Evidence(settings, in_order(trials), partial="interrupted")
+        return replace(evidence_of(settings, trials), partial="interrupted")
 
 
-def in_order(trials: Iterable[Trial]) -> list[Trial]:
-    return sorted(trials, key=lambda trial: trial.number)
-
-
-def why_partial(trials: Iterable[Trial]) -> str | None:
-    return next((f"run {trial.number}: {trial.problem}" for trial in trials if trial.problem), None)
+def evidence_of(settings: Settings, trials: Iterable[Trial]) -> Evidence:
+    ordered = sorted(trials, key=lambda trial: trial.number)
+    partial = next((f"{trial.purpose} {trial.number}: {trial.problem}" for trial in ordered if trial.problem), None)
+    control = next((trial for trial in ordered if trial.purpose == "control"), None)
+    return Evidence(settings, [trial for trial in ordered if trial.purpose == "run"], control, partial=partial)
 
 
 def first_trial(shop: Workshop, settings: Settings) -> Trial:
     """The first run. It finds the property tests; if it met other test modules, a second process runs only those."""
-    first = shop.trial(1, shop.plan)
+    first = shop.trial(Order(1, shop.plan))
     require(first, settings)
     if first.stopped:
         found = first
-        first = shop.trial(1, replace(shop.plan, files=tuple(found.facts["files"]), keep=found.found))
+        first = shop.trial(Order(1, replace(shop.plan, files=tuple(found.facts["files"]), keep=found.found)))
         first.found, first.uncollected = found.found, found.uncollected
         require(first, settings)
     shop.first = first
@@ -978,14 +1013,13 @@ def plan_of(shop: Workshop, first: Trial, folder: Path) -> Plan:
     return replace(shop.plan, files=tuple(first.facts["files"]), keep=keep, reference=str(path))
 
 
-def further_trials(shop: Workshop, plan: Plan, settings: Settings) -> Iterator[Trial]:
-    """The second to the last run, some at a time, as they end."""
+def together(shop: Workshop, orders: Iterable[Order]) -> Iterator[Trial]:
+    """Make the runs, some at a time; each as it ends."""
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    with ThreadPoolExecutor(settings.jobs) as pool:
+    with ThreadPoolExecutor(shop.settings.jobs) as pool:
         try:
-            futures = [pool.submit(shop.trial, number, plan) for number in range(2, settings.runs + 1)]
-            for future in as_completed(futures):
+            for future in as_completed([pool.submit(shop.trial, order) for order in orders]):
                 yield future.result()
         except BaseException:
             shop.stop()
@@ -994,21 +1028,21 @@ def further_trials(shop: Workshop, plan: Plan, settings: Settings) -> Iterator[T
 
 
 def ask_further(shop: Workshop, base: Plan, evidence: Evidence) -> Evidence:
-    """What the runs themselves cannot say: does another seed change the inputs, which example crashes, why do
-    streams differ, do the findings come back."""
-    settings, first = evidence.settings, evidence.first
-    if not settings.fuzz and settings.seed is not None:
-        control = shop.trial(0, replace(base, seed=settings.seed + 1), "control")
-        evidence = replace(evidence, control=control, partial=evidence.partial or why_partial([control]))
-    crashed = tuple({r.id: 0 for t in evidence.trials for r in t.results.values() if r.outcome == "crashed"})
-    traces = {name: shop.trial(0, replace(base, keep=(name,), trace=True), "trace").trying for name in crashed}
-    odd = tuple(sorted({name for trial in evidence.trials for name in mismatches(trial, first)}))
-    causes = {}
-    if odd and not settings.fuzz:
-        plan = replace(base, keep=odd)
-        fixed = [shop.trial(0, plan, "cause", PYTHONHASHSEED="0") for _ in range(3)]
-        causes = {name: mismatch_row(evidence, name, fixed) for name in odd}
-    return replace(evidence, traces=traces, causes=causes, replays=replay(shop, base, evidence))
+    """What the runs themselves cannot say: which example crashes, why streams differ, whether findings come back."""
+    results = [result for trial in reversed(evidence.trials) for result in trial.results.values()]
+    crashed = sorted({result.id for result in results if result.outcome == "crashed"})
+    odd = tuple(sorted({name for trial in evidence.trials for name in mismatches(trial, evidence.first)}))
+    found = {result.id: result for result in results if result.falsifying}
+    plans = [(replace(base, keep=(name,), trace=True), "trace", "") for name in crashed]
+    if odd and not evidence.settings.fuzz:
+        plans += [(replace(base, keep=odd), "cause", "0")] * 3
+    plans += [(plan, "replay", "") for plan in replay_plans(base, found)]
+    orders = [Order(number, *order) for number, order in enumerate(plans)]
+    answers = sorted(together(shop, orders), key=lambda trial: trial.number)
+    fixed = [trial for trial in answers if trial.purpose == "cause"]
+    traces = {name: trial.trying for name, trial in zip(crashed, answers, strict=False)}
+    causes = {name: mismatch_row(evidence, name, fixed) for name in odd} if fixed else {}
+    return replace(evidence, traces=traces, causes=causes, replays=replays_of(orders, answers))
 
 
 def mismatch_row(evidence: Evidence, test: str, fixed: Sequence[Trial]) -> dict[str, Any]:
@@ -1039,32 +1073,26 @@ def mismatch_row(evidence: Evidence, test: str, fixed: Sequence[Trial]) -> dict[
     }
 
 
-def replay(shop: Workshop, base: Plan, evidence: Evidence) -> dict[tuple[str, int], dict[str, bool]]:
-    """Try every finding again in a fresh process: by its @reproduce_failure line, and a fuzzed one by its seed."""
-    results = [result for trial in reversed(evidence.trials) for result in trial.results.values()]
-    found = {result.id: result for result in results if result.falsifying}
-    lines = {
-        (name, place): example["reproduction"]
-        for name, result in found.items()
-        for place, example in enumerate(result.falsifying)
-        if example["reproduction"]
-    }
-    kept: dict[tuple[str, int], dict[str, bool]] = {}
-    for place in sorted({place for _, place in lines}):
-        blobs = {name: line for (name, number), line in lines.items() if number == place}
-        failed = fails_again(shop, base, blobs, blobs=blobs)
-        kept |= {(name, place): {"reproduced": name in failed} for name in blobs}
-    seeds = {name: result.seed for name, result in found.items() if result.seed is not None and base.database}
-    if seeds:
-        failed = fails_again(shop, base, seeds, seeds=seeds)
-        kept |= {(name, 0): kept.get((name, 0), {}) | {"seed_reproduced": name in failed} for name in seeds}
+def replay_plans(base: Plan, found: Mapping[str, Result]) -> Iterator[Plan]:
+    """Plans to see every finding again: by its @reproduce_failure line, and what a search found also by its seed."""
+    base = replace(base, seed=None, database="")
+    for place in range(max((len(result.falsifying) for result in found.values()), default=0)):
+        shown = {name: result.falsifying[place : place + 1] for name, result in found.items()}
+        blobs = {name: rows[0]["reproduction"] for name, rows in shown.items() if rows and rows[0]["reproduction"]}
+        if blobs:
+            yield replace(base, keep=tuple(blobs), blobs=blobs)
+    if seeds := {name: result.seed for name, result in found.items() if result.seed is not None}:
+        yield replace(base, keep=tuple(seeds), seeds=seeds)
+
+
+def replays_of(orders: Iterable[Order], answers: Iterable[Trial]) -> dict[tuple[str, str], bool]:
+    """For each test and way to replay it, a @reproduce_failure line or "seed": did it fail again?"""
+    kept: dict[tuple[str, str], bool] = {}
+    for order, trial in zip(orders, answers, strict=True):
+        if order.purpose == "replay":
+            failed = {name for name, row in trial.results.items() if row.outcome in ("falsified", "crashed")}
+            kept |= {(name, order.plan.blobs.get(name, "seed")): name in failed for name in order.plan.keep or ()}
     return kept
-
-
-def fails_again(shop: Workshop, base: Plan, names: Iterable[str], **how: Any) -> set[str]:
-    plan = replace(base, keep=tuple(names), seed=None, database="", **how)
-    results = shop.trial(0, plan, "replay").results
-    return {name for name, result in results.items() if result.outcome in ("falsified", "crashed")}
 
 
 @contextlib.contextmanager

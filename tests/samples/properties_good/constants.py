@@ -1,0 +1,3 @@
+"""Hypothesis takes constants from local modules: importing this one changes what it generates."""
+
+LIMIT = 918273

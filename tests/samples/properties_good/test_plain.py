@@ -1,0 +1,5 @@
+import constants
+
+
+def test_plain():
+    assert constants.LIMIT
