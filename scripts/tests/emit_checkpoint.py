@@ -658,21 +658,40 @@ def judge_gates(evidence: Evidence) -> Row:
     missing = evidence.lacking("GATES")
     hard = [row for row in gate_rows(evidence) if row.get("enforcement") != "advisory"]
     passed = [row for row in hard if row.get("verdict") == "pass"]
-    if VERDICTS in evidence.documents and {row.get("gate") for row in hard} < HARD_GATES:
+    if VERDICTS in evidence.documents and not {str(row.get("gate")) for row in hard} >= HARD_GATES:
         missing.append(f"{VERDICTS}: expected the hard gates {', '.join(sorted(HARD_GATES))}, got {len(hard)}")
     for row in hard:
         if row not in passed:
             gate, verdict, value = (one_line(row.get(key), 120) for key in ("gate", "verdict", "value"))
             missing.append(f"{VERDICTS}: gate {gate} says {verdict}: {value}")
+    missing += verdict_gaps(evidence)
     fired = [row for row in trigger_rows(evidence) if row.get("state") == "fired"]
     missing += [f"{VERDICTS}: trigger {one_line(row.get('name'), 60)} fired" for row in fired]
     text, remedy = "Every hard gate passes", f"{PIPELINE} gates"
     return Row("GATES", text, (VERDICTS,), len(passed), len(hard), tuple(missing), remedy)
 
 
-def gate_rows(evidence: Evidence) -> list[dict[str, Any]]:
+def verdict_gaps(evidence: Evidence) -> list[str]:
+    """The verdicts as the gates logged them: one edited afterwards differs."""
     document = evidence.document(VERDICTS)
-    return rows_of(document.get("gates") or document.get("verdicts"))
+    if not document:
+        return []
+    logged = [event for event in evidence.events("coverage_ladder_recorded") if "gates" in event and is_own(event)]
+    told = {
+        "gates": {str(row.get("gate")): row.get("verdict") for row in gate_rows(evidence)},
+        "triggers": {str(row.get("name")): row.get("state") for row in trigger_rows(evidence)},
+    }
+    found = [f"{LOG_NAME}: no verdicts of the gates"] if not logged else []
+    for key, rows in told.items():
+        if logged and logged[-1].get(key) != rows:
+            found.append(f"{VERDICTS}: {key} are {one_line(rows)}, {LOG_NAME} has {one_line(logged[-1].get(key))}")
+    if document.get("judged_run") != evidence.run_id:
+        found.append(f"{VERDICTS}: judged run {one_line(document.get('judged_run'), 80)}")
+    return found
+
+
+def gate_rows(evidence: Evidence) -> list[dict[str, Any]]:
+    return rows_of(evidence.document(VERDICTS).get("gates"))
 
 
 def trigger_rows(evidence: Evidence) -> list[dict[str, Any]]:
@@ -807,11 +826,10 @@ def judge_readiness(evidence: Evidence, rows: Mapping[str, Row], emitting: bool)
 
 
 def open_incidents(evidence: Evidence) -> list[str]:
-    closed = ("resolved", "resolution", "resolved_at", "closed")
-    found = [path for path, incident in evidence.incidents.items() if not any(incident.get(key) for key in closed)]
-    found = [path for path in found if evidence.incidents[path].get("status") not in ("resolved", "closed")]
-    wrong = [path for path in evidence.problems if path.startswith("incidents/")]
-    return sorted({*found, *wrong, *([FORCED_OFF] if FORCED_OFF in evidence.digests else [])})
+    """Incidents that are not resolved or not readable, and the switch that an open one sets."""
+    found = {path for path, incident in evidence.incidents.items() if incident.get("state") != "resolved"}
+    found |= {path for path in evidence.problems if path.startswith("incidents/")}
+    return sorted(found | ({FORCED_OFF} & evidence.digests.keys()))
 
 
 def judge_done(evidence: Evidence, rows: Mapping[str, Row]) -> list[Row]:
@@ -833,19 +851,19 @@ def judge_done(evidence: Evidence, rows: Mapping[str, Row]) -> list[Row]:
 
 def triggers_documented(evidence: Evidence) -> Row:
     """Each rollback trigger was seen to fire in a drill, and the plan says what sets it off."""
-    drilled = sorted({trigger for e in evidence.events("risk_trigger", drill=True) if (trigger := trigger_of(e))})
+    drilled = [name for name, count in drilled_triggers(evidence).items() if count]
     missing = [f"{LOG_NAME}: no drill of the trigger {name}" for name in TRIGGERS if name not in drilled]
     text = evidence.text(f"{SNAPSHOT}/{PLAN}")
     if text is not None:
         missing += [f"{PLAN}: does not explain {key}" for key in TRIGGER_KEYS if key not in text]
-    names = ("risk_trigger", f"{SNAPSHOT}/{PLAN}")
-    title = "Rollback triggers configured and documented"
+    names, title = ("risk_trigger", f"{SNAPSHOT}/{PLAN}"), "Rollback triggers configured and documented"
     return Row("DOD-4", title, names, drilled, list(TRIGGERS), tuple(missing), f"{PIPELINE} gates")
 
 
-def trigger_of(event: Mapping[str, Any]) -> str | None:
-    said = str(event.get("trigger") or event.get("name") or "")
-    return next((name for name in TRIGGERS if said.startswith(name[:5])), None)
+def drilled_triggers(evidence: Evidence) -> dict[str, int]:
+    """How often a drill saw each trigger fire with all that follows."""
+    drills = [event for event in evidence.events("risk_trigger", drill=True) if not event.get("missing")]
+    return {name: sum(event.get("trigger") == name for event in drills) for name in TRIGGERS}
 
 
 def pipeline_enforced(evidence: Evidence) -> Row:
@@ -1043,8 +1061,7 @@ def gates_section(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def triggers_section(evidence: Evidence) -> list[dict[str, Any]]:
-    states = {str(row.get("name") or row.get("trigger")): row for row in trigger_rows(evidence)}
-    drilled = Counter(trigger_of(event) for event in evidence.events("risk_trigger", drill=True))
+    states, drilled = {str(row.get("name")): row for row in trigger_rows(evidence)}, drilled_triggers(evidence)
     keys = ("state", "value", "limit")
     return [
         {"trigger": name, "drills": drilled[name], **{key: states.get(name, {}).get(key) for key in keys}}

@@ -126,6 +126,17 @@ def on_workers_with_flakes(artifacts: Path) -> None:
     changed(script.FLAKES, "flaky", [{"id": "a"}])(artifacts)
 
 
+def unlogged_verdicts(artifacts: Path) -> None:
+    log_change(lambda rows: [row for row in rows if "gates" not in row])(artifacts)
+
+
+def forged_pass(artifacts: Path) -> None:
+    """A verdict of no in the gates' log, edited to yes in the artifact, with a digest that fits."""
+    verdicts = {row["gate"]: row["verdict"] for row in read_artifact(artifacts / VERDICTS)["gates"]}
+    told = {**verdicts, "coverage": "fail"}
+    log_change(lambda rows: [row | {"gates": told} if "gates" in row else row for row in rows])(artifacts)
+
+
 def another_lock(artifacts: Path) -> None:
     """A lock and its hash that fit each other, but not the environment."""
     lock = artifacts / "project" / "requirements.lock"
@@ -210,6 +221,10 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("LOG", "chain broken", chain_broken),
     ("GATES", "gate coverage says fail", changed(VERDICTS, "gates.1.verdict", "fail")),
     ("GATES", "says insufficient data", changed(VERDICTS, "gates.2.verdict", "insufficient data")),
+    ("GATES", "events.log.jsonl has", changed(VERDICTS, "triggers.1.state", "asleep")),
+    ("GATES", "'coverage': 'pass'", forged_pass),
+    ("GATES", "events.log.jsonl: no verdicts", unlogged_verdicts),
+    ("GATES", "judged run yesterday", changed(VERDICTS, "judged_run", "yesterday")),
     ("GATES", "expected the hard gates", changed(VERDICTS, "gates.0.enforcement", "advisory")),
     ("GATES", "trigger flakes fired", changed(VERDICTS, "triggers.1.state", "fired")),
     ("R-1", "PLAN.md: expected a file, got none", removed(f"project/{script.PLAN}")),
@@ -219,6 +234,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("R-1", "expected a top entry", removed(f"project/{script.CHANGELOG}")),
     ("R-7", "1 workers", on_workers_with_flakes),
     ("DOD-4", "does not explain TPR_FLAKE_RATE", plan_change("TPR_FLAKE_RATE_THRESHOLD", "a rate")),
+    ("DOD-4", "no drill of the trigger coverage", edited("risk_trigger", missing=["no snapshot"])),
     ("DOD-4", "no drill of the trigger flakes", without("risk_trigger", trigger="flakes")),
     ("DOD-5", "enforces gates", retyped(WORKFLOW, "pipeline.py gates", "pipeline.py report")),
     ("DOD-5", "enforces gates", retyped(WORKFLOW, "gates", "gates || true")),
@@ -561,6 +577,10 @@ def test_the_statement_is_as_in_toto_has_it(root: Path) -> None:
 
 def test_an_advisory_gate_that_fails_is_a_warning(root: Path) -> None:
     changed("gate.verdicts.json", "gates.4.verdict", "fail")(root / "artifacts")
+    verdicts = {row["gate"]: row["verdict"] for row in read_artifact(root / "artifacts" / VERDICTS)["gates"]}
+    log_change(lambda rows: [row | {"gates": verdicts} if "gates" in row else row for row in rows])(
+        root / "artifacts"
+    )
     assert emit(root) == 0
     predicate = json.loads((root / "artifacts" / STATEMENT).read_bytes())["predicate"]
     assert (predicate["result"], predicate["warnedTests"]) == ("WARNED", ["gate failfast"])
