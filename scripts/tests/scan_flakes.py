@@ -250,15 +250,16 @@ MONTH = (
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
 WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?"
-CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,:]\d+)?)?(?:\s?[ap]\.?m\b\.?)?"
+ALONE = r"(?<![\w.:]\d)"  # after a first digit: nothing that it would belong to stands before it
+CLOCK = r"\d?:\d{2}(?::\d{2}(?:[.,:]\d+)?)?(?:\s?[ap]\.?m\b\.?)?"  # but for its first digit
 ZONE = (
     r"(?:\s?(?:z|utc|gmt|[cemw]es?t|[ecmp][sd]t|bst|ist|jst|msk)\b|\s?(?:utc|gmt)?[+-]\d{2}:?\d{2}\b"
     r"|\s?\[?(?-i:[A-Z][a-z]+/[A-Z]\w+)\]?|\sm=[+-][\d.]+)*"
 )
-TIME = rf"(?:[\s,T_@]+(?:at\s+)?{CLOCK})?{ZONE}(?:\s\d{{4}}\b)?"
-DAY = (
-    r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{4}-w\d\d(?:-\d)?|\d{1,2}([-/.])\d{1,2}\2\d{2,4}"
-    rf"|\d{{1,2}}(?:st|nd|rd|th)?[\s/.-](?:of\s)?{MONTH}[\s/.,-]+\d{{2,4}}"
+TIME = rf"(?:[\s,T_@:]+(?:at\s+)?\d{CLOCK})?{ZONE}(?:\s\d{{4}}\b)?"
+DAY = (  # but for its first digit
+    r"(?:\d{3}([-/.])\d{1,2}\1\d{1,2}|\d{3}-w\d\d(?:-\d)?|\d?([-/.])\d{1,2}\2\d{2,4}"
+    rf"|\d?(?:st|nd|rd|th)?[\s/.-](?:of\s)?{MONTH}[\s/.,-]+\d{{2,4}})"
 )
 UNIT = (
     r"(?:\s?(?:ns|us|µs|ms|msecs?|s|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|(?:milli|micro|nano)seconds?"
@@ -270,7 +271,7 @@ PHRASE = (
     r"|forbidden|not found|method not|not acceptable|request time|conflict|gone|precondition|payload|unsupported"
     r"|unprocessable|locked|too many|internal|not implemented|bad gateway|service unavailable|gateway time"
 )
-EXCEPTION = r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Timeout|Failure|Interrupt|Exit)\b"
+EXCEPTION = r"(?:[a-z_]\w*\.)+[a-z_]\w*(?=:)|\w*(?:Error|Exception)\b"
 TEMPORARY = r"(?:/tmp|/var/folders/[^/\s]+/[^/\s]+/[TC]|/dev/shm|/scratch|\\Temp|\$TMPDIR)[/\\]"
 RANDOM_TAILS = (  # how mkdtemp, mktemp and their kin end a name
     r"()tmp[a-z0-9_]{6,10}",
@@ -288,25 +289,25 @@ VOLATILE = (  # texts of which one (in lower case) stands in all that the form f
     ),
     (("/home/", "users"), r"([/\\](?:home|users)[/\\])[^/\\\s]+", r"\1#"),
     (("time(", "date(", "delta("), r"(?:datetime\.)?(?:datetime|date|time|timedelta)\((?:[^()]|\([^()]*\))*\)", "#"),
+    (("-",), r"[0-9a-f](?<!\w.)[0-9a-f]{7}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", "#"),
+    (("0x",), r"0x[0-9a-f]+\b(?<!0x8\w{7})", "#"),
+    ((":", "-"), r"[0-9a-f](?<!\w.)[0-9a-f]([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b", "#"),
+    ((".",), rf"\d{ALONE}\d{{0,2}}(?:\.\d{{1,3}}){{3}}(?:[:/]\d+)?\b", "#"),
     (tuple("mon tue wed thu fri sat sun".split()), rf"\b{WEEKDAY}\.?,?\s+(?=\d|{MONTH})", ""),
     (
         tuple("jan feb mar apr may jun jul aug sep oct nov dec".split()),
         rf"\b{MONTH}\.?[\s-]+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+\d{{4}})?{TIME}",
         "#",
     ),
-    (("-", "/", ".", " "), rf"(?:{DAY}){TIME}", "#"),
-    (("",), rf"\d{{8}}[T_\s-]?\d{{4,6}}(?:[.,]\d+)?{ZONE}\b", "#"),
-    ((":",), rf"{CLOCK}{ZONE}(?:\s\d{{4}}\b)?", "#"),
-    (("-",), r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", "#"),
-    (("0x",), r"0x[0-9a-f]+\b(?<!0x8\w{7})", "#"),
-    ((":", "-"), r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\b", "#"),
+    (("-", "/", ".", " "), rf"\d{ALONE}{DAY}{TIME}", "#"),
+    (("",), rf"\d{ALONE}\d{{7}}[T_\s-]?\d{{4,6}}(?:[.,]\d+)?{ZONE}\b", "#"),
     (
         (":",),
-        r"(?<![\w:.])(?:(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:)*:(?:[0-9a-f]{1,4}:?)+)(?:%\w+)?",
+        r"(?<![\w:.])(?:(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:)*:(?:[0-9a-f]{1,4}:?)+)(?:%\w+)?(?!\w)",
         "#",
     ),
-    ((".",), r"\d{1,3}(?:\.\d{1,3}){3}(?:[:/]\d+)?\b", "#"),
-    (("",), rf"\d+(?:[.,]\d+)?{UNIT}\b(?:\s?\d+(?:\.\d+)?{UNIT}\b)*", "#"),
+    ((":",), rf"\d{ALONE}{CLOCK}{ZONE}(?:\s\d{{4}}\b)?", "#"),
+    (("",), rf"\d{ALONE}\d*(?:[.,]\d+)?{UNIT}\b(?:\s?\d+(?:\.\d+)?{UNIT}\b)*", "#"),
 )
 MEANT = (  # numbers that tell one reason from another
     rf"\b{STATUS}(?=[\s'\"]+(?:{PHRASE}))",
@@ -318,8 +319,10 @@ MEANT = (  # numbers that tell one reason from another
         r"[\s:=#('\"\[<]{0,4}(?:-?\d{1,5}|0x[0-9a-f]{8})\b"
     ),
     r"(?:Error|Exception)\W{0,4}\(-?\d{1,5}(?=,\s*b?['\"])",
-    r"\bsqlstate\W{0,3}\w{5}(?:\W{1,3}\d{1,5}\b)?|\b(?:ORA|PLS|ERR|WSA|E)[-_]?\d{3,5}\b",
+    r"\bsqlstate\W{0,3}\w{5}(?:\W{1,3}\d{1,5}\b)?|(?-i:\b(?:ORA|PLS|ERR|WSA|E)[-_]?\d{3,5}\b)",
+    r"\berror\s+-?\d{1,5}\b",
 )
+MASKS = r"#(?:[\s,:;/|+.'\"_-]*#)+"
 WEB = r"\b(?:https?|status|response|request|url|gateway|server|endpoint|api|get|post|put|patch|delete)\b"
 
 
@@ -348,7 +351,8 @@ def template(message: str, own: Iterable[str] = ()) -> str:
         kept = form(rf"(?<![\w#.:/-]){STATUS}(?![\w:/%]|[.-]\d)").sub(_keep, text)
     text = form(r"[a-z]*\d[a-z0-9]*|[a-f]{12,}").sub(lambda found: _mask_word(found[0]), kept)
     text = form(r"(?<![\w#])[-+]#").sub("#", " ".join(text.split()))
-    return form(r"#(?:[\s,:;/|+.'\"_-]*#)+").sub("#", text).translate(BACK)
+    text = form(r"\[#\]").sub("#", form(MASKS).sub("#", text))
+    return form(MASKS).sub("#", text).translate(BACK)
 
 
 def _keep(found: re.Match[str]) -> str:
@@ -360,14 +364,14 @@ def _mask_temporary(found: re.Match[str]) -> str:
     name = re.fullmatch(r"(.+?)(\.[a-z]{1,6}\d?)?", found[2])
     for tail in RANDOM_TAILS if name else ():
         if name and (stem := re.fullmatch(tail, name[1])):
-            return f"{found[1]}{stem[1]}#{name[2] or ''}"
-    return found[0]
+            return f"/tmp/{stem[1]}#{name[2] or ''}"
+    return f"/tmp/{found[2]}"
 
 
 @lru_cache(4096)
 def _mask_word(word: str) -> str:
     """gw3 -> gw#, 42nd -> #, 3fa9c1d0 -> #."""
-    if re.fullmatch(r"[0-9a-f]{7,}|[0-9A-F]{7,}", word):
+    if re.fullmatch(r"[0-9a-f]{6,}|[0-9A-F]{6,}", word):
         return "#"
     if re.fullmatch(r"[A-Za-z]+\d+", word):
         return word.rstrip("0123456789") + "#"
