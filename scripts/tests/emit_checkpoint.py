@@ -1424,14 +1424,18 @@ def load(place: Path, run_id: str, log_bytes: int | None = None, events: int | N
 
 def with_new_log(place: Path, evidence: Evidence) -> Evidence:
     """The evidence after another line was logged."""
-    content = read_file(place, LOG_NAME)
+    content, log = read_file(place, LOG_NAME), read_log(place / LOG_NAME)
+    if sha256(content.removesuffix(b"\n").rpartition(b"\n")[2]) != log.head:
+        raise EvidenceError(f"{place / LOG_NAME}: grew while it was read; wait for the other script and run again")
     digests = {**evidence.digests, LOG_NAME: sha256(content)}
-    return replace(evidence, digests=digests, log=read_log(place / LOG_NAME), log_bytes=len(content))
+    return replace(evidence, digests=digests, log=log, log_bytes=len(content))
 
 
 def read_file(place: Path, name: str) -> bytes:
     """The bytes of a regular file below `place`; no link, device or pipe is followed or opened."""
     path = place / name
+    if not is_listing(f"{GENESIS}  {name}"):
+        raise EvidenceError(f"{path}: expected a name that sha256sum can list, got another; rename it")
     try:
         if not stat.S_ISREG(path.lstat().st_mode) or not path.resolve().is_relative_to(place.resolve()):
             raise EvidenceError(f"{path}: expected a regular file, got another kind; remove it")

@@ -16,7 +16,7 @@ from typing import Any
 import emit_checkpoint as script
 import pytest
 from emit_checkpoint import CHECKPOINT, OWN, PAGE, STATEMENT, SUMS, Row, main
-from events import LOG_NAME, TAXONOMY, Run, one_line, read_artifact, read_log, sha256
+from events import LOG_NAME, TAXONOMY, LogReading, Run, one_line, read_artifact, read_log, sha256
 
 pytestmark = pytest.mark.unit
 
@@ -157,6 +157,13 @@ def begun_twice(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*rows, {**rows[-1], "event": "property_test_start", "context": {**rows[-1]["context"], "pid": 1}}]
 
 
+def refused_for_more(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A refusal for more than what was provoked shows nothing of the one reason."""
+    last = max(place for place, row in enumerate(rows) if row["event"] == "environment_validation_fail")
+    more = {"reasons": [*rows[last]["reasons"], "env_missing"]}
+    return [row | more if place == last else row for place, row in enumerate(rows)]
+
+
 def undrilled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the last drill, its start included."""
     last = max(place for place, row in enumerate(rows) if row["event"] == "environment_validation_fail")
@@ -200,6 +207,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-3", "is not what events.log.jsonl says", edited("property_test_complete", falsified=1, passed=2)),
     ("AC-4", "an open incident", open_incident),
     ("AC-5", "invalid", log_change(undrilled)),
+    ("AC-5", "no drill refused failfast_mode_invalid", log_change(refused_for_more)),
     ("AC-5", "took 1.0 s", log_change(slow_drill)),
     ("AC-5", "env.signature.json: expected a file", removed("env.signature.json")),
     ("AC-6", "coverage-ladder.yaml: expected a file", removed(LADDER)),
@@ -275,16 +283,23 @@ def test_what_follows_from_a_criterion_waits_for_it(artifacts: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("event", sorted(script.EXPECTED))
-def test_every_event_of_the_taxonomy_is_asked_for(artifacts: Path, event: str) -> None:
-    without(event)(artifacts)
-    assert f"missing: {event}" in unmet(artifacts)["AC-7"].missing
+def lost(evidence: script.Evidence, key: str, value: str) -> script.Evidence:
+    """The evidence without the events of which this is true."""
+    events = [event for event in evidence.log.events if event.get(key) != value]
+    return replace(evidence, log=LogReading(events, "", []))
 
 
-@pytest.mark.parametrize("code", SAMPLE["REASONS"])
-def test_every_reason_code_has_to_be_drilled(artifacts: Path, code: str) -> None:
-    log_change(lambda rows: [row for row in rows if code not in json.dumps(row)])(artifacts)
-    assert code in unmet(artifacts)["AC-5"].missing[0]
+def test_every_event_of_the_taxonomy_is_asked_for(artifacts: Path) -> None:
+    evidence = script.load(artifacts, RUN_ID)
+    for name in script.EXPECTED:
+        assert f"missing: {name}" in script.judge_events(lost(evidence, "event", name)).missing
+
+
+def test_every_reason_code_has_to_be_drilled(artifacts: Path) -> None:
+    evidence = script.load(artifacts, RUN_ID)
+    for code in SAMPLE["REASONS"]:
+        row = script.judge_environment(lost(evidence, "provoked", code))
+        assert row.missing == (f"{LOG_NAME}: no drill refused {code}",)
 
 
 def test_evidence_of_an_older_run_is_refused(artifacts: Path) -> None:
@@ -393,6 +408,41 @@ def test_an_empty_folder_is_refused_criterion_by_criterion(
     assert emit(tmp_path) == 1
     assert "AC-1, AC-2, AC-3, AC-5, AC-6, AC-7" in capsys.readouterr().err
     assert set(TAXONOMY) > {event["event"] for event in read_log(tmp_path / "artifacts" / LOG_NAME).events} > set()
+
+
+@pytest.mark.parametrize(
+    ("folder", "document", "open_"),
+    [
+        ("one", {"state": "open"}, True),
+        ("one", {"state": "resolved"}, False),
+        ("one\ntwo", {"state": "resolved"}, True),
+        ("one", None, True),
+    ],
+    ids=["open", "resolved", "unlistable", "damaged"],
+)
+def test_an_incident_that_is_not_known_to_be_resolved_is_open(
+    root: Path, folder: str, document: dict[str, Any] | None, open_: bool
+) -> None:
+    place = root / "artifacts" / "incidents" / folder
+    place.mkdir(parents=True)
+    (place / "incident.json").write_text("{")
+    if document is not None:
+        Run("enforce_gates", root, place).write("incident.json", "1.0", document)
+    assert list(unmet(root / "artifacts")) == (["AC-4"] if open_ else [])
+    assert emit(root) == int(open_)
+    if not open_:
+        assert main(["--root", str(root), "--quiet", "--verify", str(root / "artifacts")]) == 0
+
+
+def test_a_log_that_grows_while_it_is_read_is_not_judged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def grown(place: Path, name: str) -> bytes:
+        data = reader(place, name)
+        return data.rpartition(b'{"timestamp"')[0] if name == LOG_NAME else data
+
+    reader = script.read_file
+    monkeypatch.setattr(script, "read_file", grown)
+    assert emit(root) == 2
+    assert not [name for name in OWN if (root / "artifacts" / name).exists()]
 
 
 def test_a_project_that_moved_on_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
