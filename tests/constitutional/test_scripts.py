@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,6 +205,7 @@ def test_what_a_docstring_leaves_out_is_found() -> None:
     assert undescribed("Exits: 0 1", "x.py") == ["question", "run", "reads", "writes", "exits"]
 
 
+@cache
 def texts(source: str) -> set[str]:
     """All string constants of `source` but its docstrings."""
     tree = ast.parse(source)
