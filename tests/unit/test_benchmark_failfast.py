@@ -180,9 +180,15 @@ def test_a_mode_that_is_later_than_off_has_a_negative_improvement() -> None:
 
 
 def test_every_round_runs_every_mode_and_the_first_begins_with_off() -> None:
-    assert bench.turn(0)[0] == "off"
-    assert all(sorted(bench.turn(number)) == sorted(bench.MODES) for number in range(7))
-    assert len({bench.turn(number) for number in range(5)}) == 5
+    assert bench.turn(0, False)[0] == "off"
+    assert all(sorted(bench.turn(number, False)) == sorted(bench.MODES) for number in range(7))
+    assert len({bench.turn(number, False) for number in range(5)}) == 5
+
+
+def test_the_seeded_scenario_repeats_only_the_modes() -> None:
+    assert bench.turn(0, True) == bench.MODES
+    assert {frozenset(bench.turn(number, True)) for number in (1, 2, 3)} == {frozenset(("off", "soft", "hard"))}
+    assert len({bench.turn(number, True) for number in (1, 2, 3)}) == 3
 
 
 # The copy
