@@ -9,7 +9,6 @@ only; knows none of the scripts. What not every run needs is imported where it i
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -92,9 +91,23 @@ _NUMBERS = (int, float)
 _CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
 _ESCAPE = "backslashreplace"  # a lone surrogate is written as the JSON escape that it is read back from
 _LARGEST = 10**4300  # an integer of more digits can be neither written nor read
-_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
-_spaced = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-_parse = json.JSONDecoder(parse_constant=int).decode  # int() refuses NaN and Infinity, which are not JSON
+
+
+class _Json:
+    """Encoders and decoder of JSON without NaN and Infinity; made at first need, which --help never has."""
+
+    def __getattr__(self, name: str) -> Any:
+        import json
+
+        encoder = partial(json.JSONEncoder, ensure_ascii=False, allow_nan=False)
+        self.compact = encoder(separators=(",", ":"), check_circular=False).encode
+        self.canonical = encoder(separators=(",", ":"), sort_keys=True).encode
+        self.spaced = encoder().encode
+        self.parse = json.JSONDecoder(parse_constant=int).decode  # int() refuses their names
+        return self.__dict__[name]
+
+
+_json = _Json()
 
 
 def is_secret_name(name: str) -> bool:
@@ -153,11 +166,11 @@ def _redact_container(value: Any, secrets: tuple[str, ...], above: tuple[int, ..
     above = (*above, id(value))
     if not isinstance(value, Mapping):
         rows = [redact(item, secrets, above) for item in value]
-        return sorted(rows, key=_compact) if isinstance(value, set | frozenset) else rows
+        return sorted(rows, key=_json.compact) if isinstance(value, set | frozenset) else rows
     document = {}
     for key, item in value.items():
         plain = key if isinstance(key, str) else redact(key, secrets, above)
-        name, secret = _field(plain if isinstance(plain, str) else _compact(plain), secrets)
+        name, secret = _field(plain if isinstance(plain, str) else _json.compact(plain), secrets)
         document[name] = MASK if secret and not isinstance(item, bool | None) else redact(item, secrets, above)
     return document
 
@@ -176,8 +189,7 @@ def _plain_text(text: str) -> str:
 
 def canonical(document: Any) -> bytes:
     """Canonical JSON: UTF-8, sorted keys, no spaces, no NaN or Infinity."""
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return text.encode(errors=_ESCAPE)
+    return str(_json.canonical(document)).encode(errors=_ESCAPE)
 
 
 def content_digest(document: Mapping[str, Any]) -> str:
@@ -195,12 +207,12 @@ def indented(value: Any, indent: str = "") -> str:
     """JSON for people: a container that fits in a line stays on it, so a list of rows reads as a table."""
     container = isinstance(value, dict | list)
     if not container or len(value) <= 200:
-        text = _spaced(value)
+        text = _json.spaced(value)
         if not container or len(indent) + len(text) <= 400:
             return text
     inner = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{_spaced(key)}: {indented(item, inner)}" for key, item in value.items()]
+        rows = [f"{_json.spaced(key)}: {indented(item, inner)}" for key, item in value.items()]
     else:
         rows = [indented(item, inner) for item in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
@@ -225,7 +237,7 @@ def read_artifact(path: Path, artifact: str | None = None) -> dict[str, Any]:
     name = artifact or path.name
     remedy = f"remove {path.name} and produce it anew"
     try:
-        document = _parse(path.read_bytes().decode())
+        document = _json.parse(path.read_bytes().decode())
         if not isinstance(document, dict) or document.get("artifact") != name:
             raise EvidenceError(f"{path}: expected artifact {name!r}, got another document; {remedy}")
         stated, actual = document.get("sha256"), content_digest(document)
@@ -247,9 +259,9 @@ class EventLog:
 
     def __init__(self, path: Path, script: str, run_id: str) -> None:
         self.path = path
-        self._context = '"context":' + _compact({"run_id": run_id, "script": script})[:-1]
+        self._context = '"context":' + _json.compact({"run_id": run_id, "script": script})[:-1]
         self._secrets = secret_values(os.environ)
-        self._known = tuple(_compact(secret)[1:-1] for secret in self._secrets)
+        self._known = tuple(_json.compact(secret)[1:-1] for secret in self._secrets)
         self._fd, self._pid = -1, 0
         self._open()
 
@@ -294,14 +306,14 @@ class EventLog:
     def _body(self, fields: Mapping[str, Any]) -> str:
         """The fields as JSON. Most are plain and harmless: a look at the text tells, and saves the walk."""
         try:
-            text = _compact(fields)
+            text = _json.compact(fields)
             deep = len(text) > 500 and text.count("[") + text.count("{") > MAX_DEPTH
             known = self._known and any(secret in text for secret in self._known)
             if not (deep or known or _hint().search(text.lower())) and (text.isascii() or text.encode()):
                 return text
         except Exception:  # whatever it was (a lone surrogate, too), the walk leaves a note in its place
             pass
-        return _compact(redact(fields, self._secrets))
+        return _json.compact(redact(fields, self._secrets))
 
     def _write_line(self, level: str, event: str, body: str) -> None:
         fd = self._fd
@@ -386,7 +398,7 @@ def read_log(path: Path) -> LogReading:
 def _check_line(line: bytes, head: str, last: str) -> tuple[dict[str, Any] | None, list[str]]:
     """The event in this line, if it is one, and what does not hold of it after a line with this hash and time."""
     try:
-        record = _parse(line.decode())
+        record = _json.parse(line.decode())
         stamp, name, prev = record["timestamp"], record["event"], record["context"]["prev"]
         if not isinstance(stamp + name + prev, str):
             raise TypeError
@@ -462,7 +474,7 @@ class Arguments(argparse.ArgumentParser):
     """The flags that every script has, with a script's docstring as its help and one-line usage errors."""
 
     def __init__(self, doc: str, script: str) -> None:
-        formatter = partial(argparse.RawDescriptionHelpFormatter, width=110)  # asking the terminal is a slow import
+        formatter = partial(argparse.RawTextHelpFormatter, width=110)  # to ask the terminal and to wrap is slow
         super().__init__(prog=f"{script}.py", description=doc, formatter_class=formatter, allow_abbrev=False)
         self.add_argument("--root", type=folder, default=".", help="project under test (default: here)")
         self.add_argument("--artifacts", type=_path, help="where evidence goes (default: ROOT/artifacts)")

@@ -4,58 +4,294 @@
     python scripts/tests/validate_env.py --record         record this environment as the expected one
     python scripts/tests/validate_env.py --drill          prove that each kind of drift is refused
 
-Reads:  .python-version, requirements.lock.hash and the lock it names (requirements.lock, poetry.lock, uv.lock,
-        pylock.toml, or else the installed set), the installed distributions' metadata, TPR_* variables.
+Reads:  .python-version, requirements.lock.hash and the lock that it names (requirements.lock, poetry.lock, uv.lock,
+        pylock.toml, or else the installed set), the metadata of the installed distributions, TPR_SEED,
+        TPR_FAILFAST_MODE, TPR_REQUIRED_ENV, TPR_ENV_VALIDATE (skip leaves out everything, and the log says so).
 Writes: env.signature.json, or env.validation.failure.json; with --record the two files of expectations.
-Exits:  0 it is, 1 it is not (or a drill was not refused), 2 it could not be told.
+Exits:  0 it is; 1 it is not, or a drill was not refused; 2 it could not be told.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
 import time
 
-from events import Arguments, EvidenceError, Run, complain, one_line, read_artifact, sha256, write_atomic
+from events import (
+    Arguments,
+    EvidenceError,
+    Run,
+    complain,
+    content_digest,
+    one_line,
+    read_artifact,
+    redact,
+    redact_text,
+    secret_values,
+    sha256,
+    write_atomic,
+)
 
-TYPE_CHECKING = False  # what --help does not need is imported where it is used
+TYPE_CHECKING = False  # what --help does not need is imported where it is used, and so are typing and pathlib
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
+
+    Row = dict[str, str]  # a reason: code, expected, actual, remedy
+    Packages = Mapping[str, tuple[str, str]]  # canonical name: version, metadata folder
+    Changes = Mapping[str, str | None]  # what a drill changes: content or value by name, None for gone
 
 PROG = "validate_env.py"
 SIGNATURE, FAILURE, VERSION = "env.signature.json", "env.validation.failure.json", "1.0"  # 1.0 first
 HASH_FILE, PYTHON_FILE = "requirements.lock.hash", ".python-version"
-LOCKS = ("requirements.lock", "poetry.lock", "uv.lock", "pylock.toml")  # the first one there is the lock
+LOCKS = ("requirements.lock", "poetry.lock", "uv.lock", "pylock.toml")  # the recorded one counts, else the first
 INSTALLED_SET = "installed-set"  # stands for the lock where a project has none
 TOOLS = ("pytest", "hypothesis", "coverage")
 GUARDED = ("pytest", "hypothesis", "coverage", "pyyaml", "defusedxml")  # their files are hashed
 MODES = ("off", "soft", "hard")
+SWITCH = ("enable", "skip")
 ANNOTATIONS = 10  # a workflow step shows no more
 DRILL_LIMIT_S = 1.0
-
-
-class Reason:
-    """One way in which this is not the recorded environment."""
-
-    def __init__(self, code: str, expected: str, actual: str, remedy: str) -> None:
-        self.row = {"code": code, "expected": expected, "actual": actual, "remedy": remedy}
-
-
-class Lock:
-    """The lock that counts: its file name, its SHA-256, the pins that apply here (None: any version)."""
-
-    def __init__(self, name: str, digest: str, pins: dict[str, str | None], complete: bool) -> None:
-        self.name, self.digest, self.pins = name, digest, pins
-        self.complete = complete  # every pin must be installed; else a pin may be an extra
+REQUIREMENT = r"([A-Za-z0-9][\w.-]*+)\s*+(?:\[[^]]*\]\s*+)?+(?:@.*|((?:[=<>!~]=?=?\s*+[^\s,;]++\s*+,?\s*+)*+))"
+HERE = "{}.{}".format(*sys.version_info[:2])
 
 
 class LockError(ValueError):
     """A lock that cannot be read."""
+
+
+class Lock:
+    """The lock that counts: its name, its SHA-256, what it allows and what it requires.
+
+    `allowed`: by distribution, the version specifiers of which one must hold (none: any version). `required`: the
+    distributions that must be installed; any other may belong to an extra or to another platform.
+    """
+
+    def __init__(self, name: str, digest: str, allowed: dict[str, set[str]], required: set[str]) -> None:
+        self.name, self.digest, self.allowed, self.required = name, digest, allowed, required
+
+
+class Facts:
+    """What is compared: what the project has recorded, and what is here."""
+
+    def __init__(self, args: argparse.Namespace, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.packages = installed(sys.path)
+        self.wanted_python = recorded_text(args.root / PYTHON_FILE)
+        self.known = recorded_hash(recorded_text(args.root / HASH_FILE))
+        self.recorded = not (self.wanted_python is None and self.known is None)
+        self.free = args.allow_unrecorded and not self.recorded
+        self.lock, self.problem = None, ""
+        try:
+            self.lock = read_lock(args.root, self.packages, self.known[1] if self.known else "")
+        except LockError as error:
+            self.problem = str(error)
+        self.changed = {name: modified_files(self.packages[name][1]) for name in GUARDED if name in self.packages}
+        named = re.split(r"[,\s]+", environ.get("TPR_REQUIRED_ENV", ""))
+        self.required = sorted({"TPR_SEED", "TPR_FAILFAST_MODE", *args.require_env, *named} - {""})
+
+
+def reason(code: str, expected: str, actual: str, remedy: str) -> Row:
+    """One way in which this is not the recorded environment."""
+    return {"code": code, "expected": expected, "actual": actual, "remedy": remedy}
+
+
+def reasons_of(facts: Facts) -> list[Row]:
+    """Every reason to refuse; none if this is the recorded environment."""
+    found = [*python_reasons(facts.wanted_python)]
+    if facts.lock is None:
+        found.append(reason("lock_unreadable", "a lock that can be read", facts.problem, "lock the project anew"))
+    else:
+        found += [] if facts.free else lock_reasons(facts.lock, facts.known)
+        found += package_reasons(facts.lock, facts.packages)
+    found += modified_reasons(facts.changed, facts.packages)
+    wanted = [tool for tool in TOOLS if not (tool in facts.packages or (facts.free and tool == "hypothesis"))]
+    found += [reason("tool_missing", tool, "not installed", f"python -m pip install {tool}") for tool in wanted]
+    found += variable_reasons(facts.environ, facts.required)
+    return found
+
+
+def python_reasons(text: str | None) -> Iterator[Row]:
+    """The interpreter's minor version against .python-version, which may name several."""
+    lines = [line.partition("#")[0].strip() for line in (text or "").splitlines()]
+    minors = sorted({match[1] for line in lines if (match := re.search(r"(\d+\.\d+)", line))})
+    if text is not None and HERE not in minors:
+        expected = "Python " + " or ".join(minors) if minors else f"a version in {PYTHON_FILE}"
+        remedy = f"run it with python{minors[0]}" if minors else f"python scripts/tests/{PROG} --record"
+        yield reason("python_minor_mismatch", expected, f"Python {HERE}", remedy)
+
+
+def lock_reasons(lock: Lock, known: tuple[str, str] | None) -> Iterator[Row]:
+    record = f"python scripts/tests/{PROG} --record"
+    if known is None or not known[0]:
+        actual = f"{HASH_FILE}: {known[1] or 'empty'}" if known else f"no {HASH_FILE}"
+        yield reason("lock_hash_missing", f"the recorded SHA-256 of {lock.name}", actual, record)
+    elif known[1] != lock.name:
+        yield reason("lock_missing", known[1], f"{lock.name} instead", f"git checkout {known[1]}, or {record}")
+    elif known[0] != lock.digest:
+        restore = "pip uninstall what is new" if lock.name == INSTALLED_SET else f"git checkout {lock.name}"
+        yield reason("lock_hash_mismatch", f"{lock.name} {known[0]}", lock.digest, f"{restore}, or {record}")
+
+
+def package_reasons(lock: Lock, packages: Packages) -> Iterator[Row]:
+    remedy = {
+        "requirements.lock": "python -m pip install --require-hashes -r requirements.lock",
+        "poetry.lock": "poetry sync",
+        "uv.lock": "uv sync --frozen",
+    }.get(lock.name, f"install from {lock.name}")
+    for name, allowed in sorted(lock.allowed.items()):
+        expected = f"{name} {' or '.join(sorted(allowed))}".strip()
+        if name not in packages:
+            if name in lock.required:
+                yield reason("package_missing", expected, "not installed", remedy)
+        elif not holds(packages[name][0], allowed):
+            yield reason("package_drift", expected, packages[name][0], remedy)
+
+
+def holds(version: str, allowed: Iterable[str]) -> bool:
+    """Whether one of the version specifiers holds; the usual case needs no package to tell."""
+    specifiers = set(allowed)
+    if not specifiers or f"=={version}" in specifiers:
+        return True
+    try:
+        from packaging.specifiers import SpecifierSet
+
+        return any(SpecifierSet(text).contains(version, prereleases=True) for text in specifiers)
+    except (ImportError, ValueError):
+        return False
+
+
+def modified_reasons(changed: Mapping[str, Sequence[str]], packages: Packages) -> Iterator[Row]:
+    for name, files in changed.items():
+        if files:
+            actual = f"changed: {', '.join(files[:3])}" + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+            again = f"python -m pip install --force-reinstall --no-deps {name}=={packages[name][0]}"
+            yield reason("package_modified", f"the files of {name} as its RECORD says", actual, again)
+
+
+def variable_reasons(environ: Mapping[str, str], required: Iterable[str]) -> Iterator[Row]:
+    for name in required:
+        if not environ.get(name):
+            actual = "empty" if name in environ else "not set"
+            yield reason("env_missing", f"{name} set", actual, f"export {name}=...")
+    seed, mode = environ.get("TPR_SEED"), environ.get("TPR_FAILFAST_MODE")
+    if seed and not (seed.isascii() and seed.isdecimal()):
+        yield reason("seed_not_numeric", "TPR_SEED a whole number", one_line(seed, 40), "export TPR_SEED=12345")
+    if mode and mode not in MODES:
+        expected = f"TPR_FAILFAST_MODE {', '.join(MODES[:-1])} or {MODES[-1]}"
+        yield reason("failfast_mode_invalid", expected, one_line(mode, 40), "export TPR_FAILFAST_MODE=off")
+
+
+def requirement_pins(text: str) -> tuple[dict[str, set[str]], set[str]]:
+    """What a requirements file allows and requires here; options, URLs and paths name no version and are left out."""
+    allowed: dict[str, set[str]] = {}
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        requirement, _, marker = re.sub(r"(?:^|\s)(?:#|--).*", "", line).strip().partition(";")
+        if not requirement or re.match(r"[-./]|[^\s@]+(?:://|\.whl$|\.zip$|\.gz$)", requirement):
+            continue
+        match = re.fullmatch(REQUIREMENT, requirement)
+        if not match:
+            raise LockError(f"expected name==version, got {one_line(requirement, 80)}")
+        if applies(marker):
+            specifier = re.sub(r"\s", "", match[2] or "")
+            allowed.setdefault(canonical_name(match[1]), set()).update({specifier} if specifier else ())
+    return allowed, set(allowed)
+
+
+def applies(marker: object, **variables: Any) -> bool:
+    """Whether an environment marker holds here; the plain ones about the platform need no package to tell."""
+    text = str(marker or "").strip()
+    plain = re.fullmatch(r"""(sys_platform|os_name)\s*(==|!=)\s*(['"])([^'"]*)\3""", text)
+    if not text:
+        return True
+    if plain:
+        return ({"sys_platform": sys.platform, "os_name": os.name}[plain[1]] == plain[4]) is (plain[2] == "==")
+    try:
+        from packaging.markers import Marker, UndefinedEnvironmentName
+
+        return Marker(text).evaluate(**variables) if variables else Marker(text).evaluate({"extra": ""})
+    except ImportError:
+        raise LockError(f"marker {one_line(text, 80)}: needs packaging, which comes with pytest") from None
+    except (ValueError, UndefinedEnvironmentName) as error:
+        raise LockError(f"marker {one_line(text, 80)}: {one_line(error, 80)}") from None
+
+
+def toml_pins(text: str, name: str) -> tuple[dict[str, set[str]], set[str]]:
+    """What poetry.lock, uv.lock or pylock.toml allows here, and what it requires, which only pylock.toml can tell."""
+    import tomllib
+
+    document = tomllib.loads(text)
+    packages = document.get("packages" if name == "pylock.toml" else "package", [])
+    if not isinstance(packages, list) or not all(isinstance(row, dict) for row in packages):
+        raise LockError("expected a list of packages")
+    allowed: dict[str, set[str]] = {}
+    required: set[str] = set()
+    for package in packages:
+        if not isinstance(package.get("name"), str):
+            raise LockError("expected every package to have a name")
+        needed = is_needed(package, document) if name == "pylock.toml" else None
+        if needed is not False and not is_local(package):
+            distribution, version = canonical_name(package["name"]), package.get("version")
+            allowed.setdefault(distribution, set()).update({f"=={version}"} if isinstance(version, str) else ())
+            required.update({distribution} if needed else ())
+    return allowed, required
+
+
+def is_local(package: Mapping[str, Any]) -> bool:
+    """Whether a locked package is a folder, such as the project itself: its version is whatever it is."""
+    source = package.get("source")
+    told = {*source, source.get("type")} if isinstance(source, dict) else {*package}
+    return not told.isdisjoint(("editable", "virtual", "directory", "path"))
+
+
+def is_needed(package: Mapping[str, Any], document: Mapping[str, Any]) -> bool | None:
+    """Whether a package of a pylock.toml must be installed here; None if its marker cannot be judged."""
+    try:
+        chosen = {"extras": set(), "dependency_groups": set(document.get("default-groups", []))}
+        return applies(package.get("marker"), environment=chosen, context="lock_file")
+    except (TypeError, LockError):  # an older packaging knows nothing of lock files
+        return None
+
+
+def read_lock(root: Path, packages: Packages, recorded: str = "") -> Lock:
+    """The recorded lock, else the first there, else the installed set; LockError names what is wrong."""
+    for name in sorted(LOCKS, key=lambda name: name != recorded):
+        try:
+            data = (root / name).read_bytes()
+            text = data.decode("utf-8-sig")
+            allowed, required = requirement_pins(text) if name == LOCKS[0] else toml_pins(text, name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise LockError(f"{name}: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise LockError(f"{name}: {one_line(error, 200)}") from None
+        return Lock(name, sha256(data), allowed, required)
+    return Lock(INSTALLED_SET, packages_digest(packages), {}, set())
+
+
+def packages_digest(packages: Packages) -> str:
+    return sha256("".join(f"{name}=={version}\n" for name, (version, _) in sorted(packages.items())).encode())
+
+
+def recorded_text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check what it is") from None
+
+
+def recorded_hash(text: str | None) -> tuple[str, str] | None:
+    """Digest and file name in the form that sha256sum writes; an empty digest and the text if it is another form."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9a-fA-F]{64}) [ *](\S+)\s*", text)
+    return (match[1].lower(), match[2]) if match else ("", one_line(text.strip(), 80))
 
 
 def canonical_name(name: str) -> str:
@@ -64,344 +300,172 @@ def canonical_name(name: str) -> str:
 
 
 def installed(folders: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Installed distributions by canonical name: version and metadata folder, read from the folders' names.
+    """Installed distributions by canonical name: version and metadata folder, by the names of the folders.
 
-    The first folder wins, as on the import path. Importing importlib.metadata would cost more than all of this.
+    The first on the import path counts. Importing importlib.metadata would cost more than all of this.
     """
     found: dict[str, tuple[str, str]] = {}
-    for folder in folders:
+    for folder in filter(None, folders):
         try:
-            names = sorted(os.listdir(folder or "."))  # noqa: PTH208 - pathlib is a slow import
-        except OSError:
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith("-info"))
+        except OSError:  # not there, or a zip file
             continue
-        for entry in names:
-            match = re.fullmatch(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info", entry)
+        for name in names:
+            match = re.fullmatch(r"(?!~)(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info", name)
             if match:
-                found.setdefault(canonical_name(match[1]), (match[2].replace("_", "-"), os.path.join(folder, entry)))  # noqa: PTH118
+                found.setdefault(canonical_name(match[1]), (match[2], f"{folder}/{name}"))
     return found
 
 
 def modified_files(metadata: str) -> list[str]:
-    """Files of a distribution that are missing or not as its RECORD says; byte code and unhashed entries aside."""
-    changed = []
-    for name, stated in record_entries(metadata):
-        try:
-            with open(os.path.join(os.path.dirname(metadata), name), "rb") as stream:  # noqa: PTH118, PTH120, PTH123
-                same = file_hash(stream.read(), stated.partition("=")[0]) == stated
-        except OSError:
-            same = False
-        if not same:
-            changed.append(name)
-    return changed
-
-
-def record_entries(metadata: str) -> Iterator[tuple[str, str]]:
+    """Files of a distribution that are not as its RECORD says, or not there; byte code and unhashed entries aside."""
     import csv
+    from pathlib import Path
 
     try:
-        with open(os.path.join(metadata, "RECORD"), encoding="utf-8", newline="") as stream:  # noqa: PTH118, PTH123
-            for row in csv.reader(stream):
-                if len(row) > 1 and row[1] and not row[0].endswith(".pyc"):
-                    yield row[0], row[1]
+        rows = [*csv.reader(Path(metadata, "RECORD").read_text("utf-8").splitlines())]
     except (OSError, ValueError, csv.Error):
-        return
+        return []
+    stated = {row[0]: row[1] for row in rows if len(row) > 1 and row[1] and not row[0].endswith(".pyc")}
+    folder = Path(metadata).parent.as_posix()
+    return [name for name, digest in stated.items() if record_hash(f"{folder}/{name}", digest) != digest]
 
 
-def file_hash(data: bytes, algorithm: str) -> str:
-    """A RECORD hash: the algorithm and the digest in URL-safe base64 without padding."""
+def record_hash(path: str, like: str) -> str:
+    """The hash of a file as a RECORD has it: algorithm, and digest in URL-safe base64 without padding."""
+    import hashlib
     from base64 import urlsafe_b64encode
+    from io import FileIO
 
+    algorithm = like.partition("=")[0]
     try:
-        digest = hashlib.new(algorithm, data).digest()
-    except ValueError:
+        with FileIO(path) as stream:
+            digest = hashlib.new(algorithm, stream.readall()).digest()
+    except (OSError, ValueError):
         return ""
     return f"{algorithm}={urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
 
-def requirement_pins(text: str) -> dict[str, str | None]:
-    """The pins of a requirements file that apply to this interpreter; LockError names a line that is none."""
-    pins: dict[str, str | None] = {}
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        code = re.sub(r"(?:^|\s)#.*", "", line)
-        code = re.split(r"\s--", code, maxsplit=1)[0].strip()
-        if not code or code.startswith("-"):
-            continue
-        requirement, _, marker = code.partition(";")
-        match = re.fullmatch(
-            r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*(?:===?\s*([^\s,]+)|@\s*\S+|)", requirement.strip()
-        )
-        if not match:
-            raise LockError(f"expected name==version, got {one_line(code, 80)}")
-        if applies(marker):
-            pins[canonical_name(match[1])] = match[2]
-    return pins
+def identity(facts: Facts, lock: Lock) -> dict[str, Any]:
+    """What identifies the environment: no times, no run, no kernel release. Variables by name, the seed apart."""
+    import platform
+    from sysconfig import get_platform
+
+    full, tag = platform.python_version(), get_platform()
+    return {
+        "recorded": facts.recorded,
+        "python": {"full": full, "minor": HERE, "implementation": sys.implementation.name},
+        "os": {"name": platform.system(), "architecture": platform.machine()},
+        "platform": tag,
+        "lock_sources": {"file": lock.name, "sha256": lock.digest, "python": full, "platform": tag},
+        "packages_sha256": packages_digest(facts.packages),
+        "tools": {name: facts.packages[name][0] for name in TOOLS if name in facts.packages},
+        "extra": sorted(facts.packages.keys() - lock.allowed.keys()) if lock.allowed else [],
+        "required_variables": facts.required,
+        "seed": facts.environ.get("TPR_SEED"),
+    }
 
 
-def applies(marker: object) -> bool:
-    if not marker or not str(marker).strip():
-        return True
-    from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName
-
-    try:
-        return Marker(str(marker).strip()).evaluate({"extra": ""})
-    except (InvalidMarker, UndefinedEnvironmentName) as error:
-        raise LockError(f"marker {one_line(marker, 80)}: {one_line(error, 80)}") from None
-
-
-def toml_pins(text: str) -> dict[str, str | None]:
-    """The pins of poetry.lock, uv.lock or pylock.toml; a package locked in several versions is free."""
-    import tomllib
-
-    document = tomllib.loads(text)
-    packages = document.get("package") or document.get("packages") or []
-    pins: dict[str, str | None] = {}
-    if not isinstance(packages, list):
-        raise LockError("expected a list of packages")
-    for package in packages:
-        if not isinstance(package, dict) or not isinstance(package.get("name"), str):
-            raise LockError("expected every package to have a name")
-        name, version = canonical_name(package["name"]), package.get("version")
-        if applies(package.get("marker")):
-            pins[name] = None if name in pins or not isinstance(version, str) else version
-    return pins
-
-
-def read_lock(root: Path, packages: Mapping[str, tuple[str, str]]) -> Lock:
-    """The lock of the project; the installed set stands in where there is none. LockError names what is wrong."""
-    for name in LOCKS:
-        if (root / name).exists():
-            try:
-                data = (root / name).read_bytes()
-                text = data.decode("utf-8-sig")
-                pins = requirement_pins(text) if name == LOCKS[0] else toml_pins(text)
-            except OSError as error:
-                raise LockError(f"{name}: {error.strerror}") from None
-            except (ValueError, RecursionError) as error:
-                raise LockError(f"{name}: {one_line(error, 200)}") from None
-            return Lock(name, sha256(data), pins, complete=name == LOCKS[0])
-    return Lock(INSTALLED_SET, packages_digest(packages), {}, complete=False)
-
-
-def packages_digest(packages: Mapping[str, tuple[str, str]]) -> str:
-    return sha256("".join(f"{name}=={version}\n" for name, (version, _) in sorted(packages.items())).encode())
-
-
-def recorded_hash(root: Path) -> tuple[str, str] | None:
-    """Digest and file name from requirements.lock.hash, in the form that sha256sum writes; None if there is none."""
-    try:
-        text = (root / HASH_FILE).read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise EvidenceError(f"{root / HASH_FILE}: cannot be read: {error.strerror}; check its permissions") from None
-    match = re.fullmatch(r"\s*([0-9a-fA-F]{64}) [ *](\S+)\s*", text)
-    return (match[1].lower(), match[2]) if match else ("", one_line(text.strip(), 80))
-
-
-def same_version(expected: str, actual: str) -> bool:
-    if expected.lower() == actual.lower():
-        return True
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(expected) == Version(actual)
-    except InvalidVersion:
-        return False
-
-
-def python_reasons(root: Path) -> Iterator[Reason]:
-    """The interpreter's minor version against .python-version (the file that pyenv, uv and setup-python read)."""
-    try:
-        lines = (root / PYTHON_FILE).read_text("utf-8", "replace").split("\n")
-    except OSError:
-        return
-    wanted = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    minors = {match[1] for line in wanted if (match := re.search(r"(\d+\.\d+)", line))}
-    here = "{}.{}".format(*sys.version_info[:2])
-    if here not in minors:
-        shown = ", ".join(sorted(minors)) or f"a version in {PYTHON_FILE}"
-        yield Reason("python_minor_mismatch", shown, here, f"run it with python{min(minors, default='3.11')}")
-
-
-def lock_reasons(lock: Lock, known: tuple[str, str] | None) -> Iterator[Reason]:
-    if known is None or not known[0]:
-        remedy, found = f"python scripts/tests/{PROG} --record", known[1] if known else "no such file"
-        yield Reason("lock_hash_missing", f"{HASH_FILE} with the SHA-256 of {lock.name}", found, remedy)
-    elif known[1] != lock.name:
-        yield Reason("lock_missing", known[1], lock.name, f"restore {known[1]}, or record anew with --record")
-    elif known[0] != lock.digest:
-        remedy = f"restore {lock.name}, or record the new one with --record"
-        yield Reason("lock_hash_mismatch", known[0], lock.digest, remedy)
-
-
-def package_reasons(lock: Lock, packages: Mapping[str, tuple[str, str]]) -> Iterator[Reason]:
-    install = (
-        f"python -m pip install --require-hashes -r {lock.name}" if lock.complete else f"install from {lock.name}"
-    )
-    for name, version in sorted(lock.pins.items()):
-        if name not in packages:
-            if lock.complete:
-                yield Reason("package_missing", f"{name} {version or ''}".strip(), "not installed", install)
-        elif version is not None and not same_version(version, packages[name][0]):
-            yield Reason("package_drift", f"{name} {version}", packages[name][0], install)
-    for name in GUARDED:
-        changed = modified_files(packages[name][1]) if name in packages else []
-        if changed:
-            shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-            remedy = f"python -m pip install --force-reinstall --no-deps {name}=={packages[name][0]}"
-            yield Reason("package_modified", f"{name} as its RECORD says", f"changed: {shown}", remedy)
-
-
-def tool_reasons(packages: Mapping[str, tuple[str, str]], tools: Iterable[str]) -> Iterator[Reason]:
-    for name in tools:
-        if name not in packages:
-            yield Reason("tool_missing", name, "not installed", f"python -m pip install {name}")
-
-
-def variable_reasons(environ: Mapping[str, str], required: Iterable[str]) -> Iterator[Reason]:
-    for name in required:
-        if not environ.get(name):
-            yield Reason("env_missing", f"{name} set", "unset or empty", f"export {name}=...")
-    seed, mode = environ.get("TPR_SEED"), environ.get("TPR_FAILFAST_MODE")
-    if seed and not (seed.isascii() and seed.isdecimal()):
-        yield Reason("seed_not_numeric", "TPR_SEED: a whole number", one_line(seed, 40), "export TPR_SEED=12345")
-    if mode and mode not in MODES:
-        remedy = "export TPR_FAILFAST_MODE=off"
-        yield Reason(
-            "failfast_mode_invalid", f"TPR_FAILFAST_MODE: one of {', '.join(MODES)}", one_line(mode, 40), remedy
-        )
-
-
-class Environment:
-    """What is compared: the project's recorded expectations, and this interpreter's distributions and variables."""
-
-    def __init__(self, args: argparse.Namespace, environ: Mapping[str, str]) -> None:
-        self.root, self.environ = args.root, environ
-        self.packages = installed(args.site or [folder for folder in sys.path[1:] if folder])
-        self.known = recorded_hash(self.root)
-        self.recorded = self.known is not None or (self.root / PYTHON_FILE).exists()
-        self.lenient = args.allow_unrecorded and not self.recorded
-        named = re.split(r"[,\s]+", environ.get("TPR_REQUIRED_ENV", ""))
-        self.required = sorted({"TPR_SEED", "TPR_FAILFAST_MODE", *args.require_env, *named} - {""})
-
-    def compare(self) -> tuple[list[Reason], Lock | None]:
-        """Every reason to refuse, and the lock if it can be read."""
-        reasons = list(python_reasons(self.root))
-        lock = None
-        try:
-            lock = read_lock(self.root, self.packages)
-        except LockError as error:
-            reasons.append(
-                Reason("lock_unreadable", "a lock file that can be read", str(error), "lock the project anew")
-            )
-        if lock and not self.lenient:
-            reasons += lock_reasons(lock, self.known)
-        if lock and not (self.lenient and lock.name == INSTALLED_SET):
-            reasons += package_reasons(lock, self.packages)
-        reasons += tool_reasons(self.packages, ("pytest", "coverage") if self.lenient else TOOLS)
-        reasons += variable_reasons(self.environ, self.required)
-        return reasons, lock
-
-    def identity(self, lock: Lock) -> dict[str, Any]:
-        """What identifies the environment: no times, no run, no kernel release."""
-        import platform
-        from sysconfig import get_platform
-
-        full = platform.python_version()
-        python = {"full": full, "minor": ".".join(full.split(".")[:2]), "implementation": sys.implementation.name}
-        return {
-            "recorded": self.recorded,
-            "python": python,
-            "os": {"name": platform.system(), "architecture": platform.machine()},
-            "platform": get_platform(),
-            "lock_sources": {"file": lock.name, "sha256": lock.digest, "python": full, "platform": get_platform()},
-            "packages_sha256": packages_digest(self.packages),
-            "tools": {name: self.packages[name][0] for name in TOOLS if name in self.packages},
-            "extra": sorted(self.packages.keys() - lock.pins.keys()) if lock.pins else [],
-            "required_variables": self.required,
-            "seed": self.environ.get("TPR_SEED"),
-        }
-
-
-def write_signature(run: Run, environment: Environment, lock: Lock, began: float) -> str:
-    """Write env.signature.json; an earlier one of the same environment is reused as it is. Returns the signature."""
+def write_signature(run: Run, known: Mapping[str, Any], began: float) -> str:
+    """Write env.signature.json unless the one there is of the same environment. Returns the signature."""
     import platform
 
-    from events import content_digest
-
-    identity = environment.identity(lock)
-    signature = content_digest(identity)
+    signature = content_digest(known)
     try:
         if read_artifact(run.artifacts / SIGNATURE).get("signature") == signature:
             return signature
     except EvidenceError:
-        pass
-    times = {"os_release": platform.release(), "validated_in_s": round(time.monotonic() - began, 6)}
-    run.write(SIGNATURE, VERSION, {"signature": signature, **identity, **times, "monotonic_start": began})
+        pass  # none yet, or one that is not whole
+    body = {"signature": signature, **known, "os_release": platform.release(), "monotonic_start": began}
+    run.write(SIGNATURE, VERSION, body)
     return signature
 
 
 def validate(run: Run, args: argparse.Namespace, began: float) -> int:
     """Compare, write the signature or the failure, log how it ended: the exit code."""
-    environment = Environment(args, os.environ)
-    reasons, lock = environment.compare()
-    failure = run.artifacts / FAILURE
+    facts = Facts(args, os.environ)
+    rows = reasons_of(facts)
+    if rows or facts.lock is None:
+        return refuse(run, rows, args.quiet, began)
+    known = redact(identity(facts, facts.lock), secret_values(os.environ))
+    signature = write_signature(run, known, began)
+    (run.artifacts / FAILURE).unlink(missing_ok=True)
     seconds = round(time.monotonic() - began, 6)
-    if not reasons and lock:
-        signature = write_signature(run, environment, lock, began)
-        failure.unlink(missing_ok=True)
-        run.log.info("environment_validation_ok", signature=signature, seconds=seconds)
-        run.log.info("environment_validated", signature=signature, seconds=seconds)
-        if not args.quiet:
-            print(f"environment valid: {signature[:12]} ({seconds * 1000:.0f} ms)")
-        return 0
-    rows = [reason.row for reason in reasons]
+    for event in ("environment_validation_ok", "environment_validated"):
+        run.log.info(event, signature=signature, seconds=seconds)
+    if not args.quiet:
+        print(summary(known, signature, facts, seconds))
+    return 0
+
+
+def refuse(run: Run, rows: Sequence[Row], quiet: bool, began: float) -> int:
+    seconds = round(time.monotonic() - began, 6)
     run.write(FAILURE, VERSION, {"reasons": rows, "seconds": seconds})
     codes = [row["code"] for row in rows]
     run.log.error("environment_validation_fail", reasons=codes, details=rows, seconds=seconds)
-    if not args.quiet:
-        print(table(rows), file=sys.stderr)
-    for row in rows[:ANNOTATIONS]:
-        complain(PROG, f"{row['code']}: expected {row['expected']}, got {row['actual']}; {row['remedy']}")
-    if len(rows) > ANNOTATIONS:
-        print(f"{PROG}: and {len(rows) - ANNOTATIONS} more reasons, see {failure.name}", file=sys.stderr)
+    secrets = secret_values(os.environ)
+    if not quiet:
+        print(redact_text(table(rows, ("code", "expected", "actual", "remedy")), secrets), file=sys.stderr)
+    said = f"{PROG}: refused: {', '.join(dict.fromkeys(codes))}; see {run.artifacts / FAILURE}"
+    print(redact_text(one_line(said, 1000), secrets), file=sys.stderr)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(redact_text(line, secrets) for line in workflow_lines(rows)), file=sys.stderr)
     return 1
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    columns = ("code", "expected", "actual")
-    widths = [max(len(column), *(len(one_line(row[column], 70)) for row in rows)) for column in columns]
-    lines = ["  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)).rstrip()]
-    for row in rows:
-        cells = (one_line(row[column], 70).ljust(width) for column, width in zip(columns, widths, strict=True))
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def workflow_lines(rows: Sequence[Row]) -> list[str]:
+    """One workflow annotation for each reason; the last says how many there is no room for."""
+    lines = [f"{row['code']}: expected {row['expected']}, got {row['actual']}; {row['remedy']}" for row in rows]
+    if len(lines) > ANNOTATIONS:
+        lines[ANNOTATIONS - 1 :] = [f"and {len(lines) - ANNOTATIONS + 1} more reasons, see {FAILURE}"]
+    return [f"::error title={PROG}::{one_line(line, 1000).replace('%', '%25')}" for line in lines]
 
 
-def record(run: Run, args: argparse.Namespace) -> int:
-    """Write the expectations: the lock's hash and, if there is none, this interpreter's minor version."""
-    environment = Environment(args, os.environ)
+def summary(known: Mapping[str, Any], signature: str, facts: Facts, seconds: float) -> str:
+    lock = known["lock_sources"]
+    rows = {
+        "python": f"{known['python']['full']} {known['python']['implementation']} on {known['platform']}",
+        "lock": f"{lock['file']} {lock['sha256'][:12]}" + ("" if known["recorded"] else " (nothing is recorded)"),
+        "packages": f"{len(facts.packages)}, {len(known['extra'])} of them not in the lock",
+        "tools": ", ".join(f"{name} {version}" for name, version in known["tools"].items()),
+        "unmodified": ", ".join(facts.changed),
+        "signature": f"{signature[:12]} in {seconds * 1000:.0f} ms",
+    }
+    return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
+
+
+def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """The rows under their columns' names, aligned; the last column is not cut."""
+    lines = [list(columns)]
+    lines += [[one_line(row[column], 1000 if column == columns[-1] else 60) for column in columns] for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines)
+
+
+def record(run: Run, args: argparse.Namespace, _began: float) -> int:
+    """Write the expectations: the lock's hash, and this minor version of Python unless it is among those named."""
     try:
-        lock = read_lock(environment.root, environment.packages)
+        lock = read_lock(args.root, installed(sys.path))
     except LockError as error:
-        raise EvidenceError(f"{environment.root}: {error}; lock the project anew") from None
+        raise EvidenceError(f"{args.root}: {error}; lock the project anew") from None
     files = {HASH_FILE: f"{lock.digest}  {lock.name}\n"}
-    if not (environment.root / PYTHON_FILE).exists():
-        files[PYTHON_FILE] = "{}.{}\n".format(*sys.version_info[:2])
+    wanted = recorded_text(args.root / PYTHON_FILE)
+    if wanted is None or [*python_reasons(wanted)]:
+        files[PYTHON_FILE] = f"{HERE}\n"
     for name, text in files.items():
-        try:
-            write_atomic(environment.root / name, text.encode())
-        except OSError as error:
-            raise EvidenceError(f"{environment.root / name}: cannot be written: {error.strerror}") from None
-        print(f"recorded {name}: {text.strip()}")
+        write_atomic(args.root / name, text.encode())
+        if not args.quiet:
+            print(f"{name:<24}{text.strip()}")
     run.log.info("environment_validation_ok", recorded=sorted(files))
     return 0
 
 
-# Each drill: the code it must provoke, and what is changed in the throw-away project (file: content, None to remove)
-# or in its variables. {hash} is that of the changed lock, so that nothing else is wrong.
+# The throw-away project of the drills is valid; each drill changes one thing (files: None removes one) and must be
+# refused for that alone. A changed lock is recorded anew unless the drill itself says what is recorded.
 GOOD_LOCK = "".join(f"{name}==1.0\n" for name in GUARDED)
-DRILLS: tuple[tuple[str, dict[str, str | None], dict[str, str | None]], ...] = (
+NO_HYPOTHESIS = {"site/hypothesis-1.0.dist-info": None, LOCKS[0]: GOOD_LOCK.replace("hypothesis==1.0\n", "")}
+DRILLS: tuple[tuple[str, Changes, Changes], ...] = (
+    ("", {}, {}),
     ("python_minor_mismatch", {PYTHON_FILE: "3.0\n"}, {}),
     ("lock_missing", {LOCKS[0]: None}, {}),
     ("lock_hash_missing", {HASH_FILE: None}, {}),
@@ -410,11 +474,7 @@ DRILLS: tuple[tuple[str, dict[str, str | None], dict[str, str | None]], ...] = (
     ("package_missing", {LOCKS[0]: GOOD_LOCK + "not-there==1.0\n"}, {}),
     ("package_drift", {LOCKS[0]: GOOD_LOCK.replace("pytest==1.0", "pytest==2.0")}, {}),
     ("package_modified", {"site/pytest.py": "changed\n"}, {}),
-    (
-        "tool_missing",
-        {"site/hypothesis-1.0.dist-info": None, LOCKS[0]: GOOD_LOCK.replace("hypothesis==1.0\n", "")},
-        {},
-    ),
+    ("tool_missing", NO_HYPOTHESIS, {}),
     ("env_missing", {}, {"TPR_FAILFAST_MODE": None}),
     ("seed_not_numeric", {}, {"TPR_SEED": "twelve"}),
     ("failfast_mode_invalid", {}, {"TPR_FAILFAST_MODE": "harder"}),
@@ -422,106 +482,106 @@ DRILLS: tuple[tuple[str, dict[str, str | None], dict[str, str | None]], ...] = (
 
 
 def drill(run: Run, args: argparse.Namespace) -> int:
-    """Provoke every reason on a throw-away project; each must be refused with its code alone, in under a second."""
+    """Provoke every reason on a throw-away project; each must be refused for it alone, in under a second."""
+    rows = []
+    for code, files, variables in DRILLS:
+        codes, seconds, held = list[str](), 0.0, False
+        run.log.info("environment_validation_start", drill=True, provoked=code)
+        try:
+            codes, seconds = tried(files, variables)
+            held = codes == [code] * bool(code) and seconds < DRILL_LIMIT_S
+        finally:
+            event = run.log.warning if code else run.log.info
+            name = "environment_validation_fail" if code else "environment_validation_ok"
+            event(name, drill=True, provoked=code, reasons=codes, seconds=seconds, held=held)
+        said = "DID NOT HOLD" if not held else "refused" if code else "accepted"
+        shown = {"drill": code or "(unchanged)", "result": said, "ms": f"{seconds * 1000:.0f}"}
+        rows.append({**shown, "reasons": ", ".join(codes)})
+    missed = [row["drill"] for row in rows if row["result"] == "DID NOT HOLD"]
+    if not args.quiet:
+        print(table(rows, ("drill", "result", "ms", "reasons")))
+    if missed:
+        print(f"{PROG}: the gate did not hold: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def tried(files: Changes, variables: Changes) -> tuple[list[str], float]:
+    """The codes with which this script, as a process, refuses the changed project, and its seconds."""
+    import subprocess
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    held = True
-    for code, files, variables in DRILLS:
-        run.log.info("environment_validation_start", drill=True, provoked=code)
-        with TemporaryDirectory() as folder:
-            reasons, seconds = refused(Path(folder), files, variables)
-        fine = reasons == [code] and seconds < DRILL_LIMIT_S
-        held = held and fine
-        facts = {"provoked": code, "reasons": reasons, "seconds": seconds, "held": fine}
-        run.log.warning("environment_validation_fail", drill=True, **facts)
-        if not args.quiet:
-            said = "refused" if fine else "NOT REFUSED"
-            print(f"{code:<22} {said:<12}{seconds * 1000:6.0f} ms  {', '.join(reasons)}")
-    return 0 if held else 1
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_project(root, files)
+        plain = {"TPR_SEED": "1", "TPR_FAILFAST_MODE": "off", "TPR_REQUIRED_ENV": "", "TPR_ENV_VALIDATE": "enable"}
+        changed = {**os.environ, **plain, "PYTHONPATH": str(root / "site"), "GITHUB_ACTIONS": None, **variables}
+        environ = {name: value for name, value in changed.items() if value is not None}
+        command = [sys.executable, "-S", __file__, "--quiet", "--root", folder]  # -S: no packages but the project's
+        began = time.monotonic()
+        done = subprocess.run(command, env=environ, capture_output=True, check=False)
+        seconds = round(time.monotonic() - began, 6)
+        if done.returncode == 1:
+            return [row["code"] for row in read_artifact(root / "artifacts" / FAILURE)["reasons"]], seconds
+        return [] if done.returncode == 0 else [f"exit {done.returncode}"], seconds
 
 
-def refused(
-    root: Path, files: Mapping[str, str | None], variables: Mapping[str, str | None]
-) -> tuple[list[str], float]:
-    """The codes with which this script, as a process, refuses the changed project, and its seconds."""
-    import subprocess
-
-    make_project(root, files)
-    plain = {"TPR_SEED": "1", "TPR_FAILFAST_MODE": "off", "TPR_REQUIRED_ENV": "", "TPR_ENV_VALIDATE": "enable"}
-    environ = {name: value for name, value in {**os.environ, **plain, **variables}.items() if value is not None}
-    command = [sys.executable, __file__, "--quiet", "--root", str(root), "--site", str(root / "site")]
-    began = time.monotonic()
-    done = subprocess.run(command, env=environ, capture_output=True, check=False)
-    seconds = round(time.monotonic() - began, 6)
-    if done.returncode != 1:
-        return [f"exit {done.returncode}"], seconds
-    return [row["code"] for row in read_artifact(root / "artifacts" / FAILURE)["reasons"]], seconds
-
-
-def make_project(root: Path, files: Mapping[str, str | None]) -> None:
-    """A project with five fake distributions that is valid but for `files`."""
-    good: dict[str, str] = {PYTHON_FILE: "{}.{}\n".format(*sys.version_info[:2]), LOCKS[0]: GOOD_LOCK}
+def make_project(root: Path, files: Changes) -> None:
+    """A valid project with five distributions of one file each, but for `files`."""
+    wanted: dict[str, str | None] = {PYTHON_FILE: f"{HERE}\n", LOCKS[0]: GOOD_LOCK}
     for name in GUARDED:
-        source = f"# {name}\n"
-        entry = f"{name}.py,{file_hash(source.encode(), 'sha256')},\n"
-        good |= {f"site/{name}.py": source, f"site/{name}-1.0.dist-info/RECORD": entry}
-    removed = [name for name, text in files.items() if text is None]
-    wanted = {**good, **{name: text for name, text in files.items() if text is not None}}
-    wanted.setdefault(HASH_FILE, f"{sha256(wanted[LOCKS[0]].encode())}  {LOCKS[0]}\n")
+        source = root / "site" / f"{name}.py"
+        source.parent.mkdir(exist_ok=True)
+        source.write_text(f"# {name}\n", "utf-8")
+        entry = f"{source.name},{record_hash(str(source), 'sha256')},\n"
+        wanted |= {f"site/{name}-1.0.dist-info/RECORD": entry}
+    wanted |= {HASH_FILE: f"{sha256((files.get(LOCKS[0]) or GOOD_LOCK).encode())}  {LOCKS[0]}\n", **files}
+    gone = tuple(f"{name}/" for name, text in files.items() if text is None)
     for name, text in wanted.items():
-        if not any(name == gone or name.startswith(f"{gone}/") for gone in removed):
+        if text is not None and not name.startswith(gone):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text, "utf-8")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def skip(run: Run, args: argparse.Namespace, _began: float) -> int:
+    run.log.warning("environment_validation_ok", skipped=True)
+    if not args.quiet:
+        print(f"{PROG}: skipped, as TPR_ENV_VALIDATE says", file=sys.stderr)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    began = time.monotonic()
     parser = Arguments(__doc__ or "", "validate_env")
     add = parser.add_argument
     add("--record", action="store_true", help="record this environment as the expected one")
     add("--drill", action="store_true", help="provoke every reason on throw-away projects")
     add("--require-env", action="append", default=[], metavar="NAME", help="a variable that must be set (repeatable)")
-    add(
-        "--allow-unrecorded",
-        action="store_true",
-        help="a project that has recorded nothing has nothing to differ from",
-    )
-    add("--site", action="append", default=[], help="look for distributions here instead of on the import path")
+    add("--allow-unrecorded", action="store_true", help="accept a project that has recorded nothing to differ from")
     args = parser.parse_args(argv)
     switch = os.environ.get("TPR_ENV_VALIDATE", "enable")
-    if switch not in ("enable", "skip"):
-        parser.error(f"TPR_ENV_VALIDATE: expected enable or skip, got {switch!r}")
-    args.skip = switch == "skip"
-    return args
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    began = time.monotonic()
-    args = parse(argv)
+    if switch not in SWITCH:
+        parser.error(f"TPR_ENV_VALIDATE: expected {' or '.join(SWITCH)}, got {switch!r}")
+    work = record if args.record else skip if switch == "skip" else validate
     try:
         run = Run("validate_env", args.root, (args.artifacts or args.root / "artifacts").absolute())
-        if args.drill:
-            return drill(run, args)
-        run.log.info("environment_validation_start", skipped=args.skip)
-        if args.skip and not args.record:
-            run.log.warning("environment_validation_ok", skipped=True)
-            print(f"{PROG}: skipped: TPR_ENV_VALIDATE=skip", file=sys.stderr)
-            return 0
-        return finish(run, args, began)
+        return drill(run, args) if args.drill else ended(run, lambda: work(run, args, began))
     except EvidenceError as error:
         return complain(PROG, str(error))
-
-
-def finish(run: Run, args: argparse.Namespace, began: float) -> int:
-    """Record or validate; whatever happens, the start that was logged gets its end."""
-    try:
-        return record(run, args) if args.record else validate(run, args, began)
-    except EvidenceError as error:
-        run.log.error("environment_validation_fail", reasons=["unusable"], problem=str(error))
-        raise
+    except OSError as error:
+        return complain(PROG, f"{error.filename or 'system'}: {error.strerror}; see that it can be written")
     except KeyboardInterrupt:
-        run.log.error("environment_validation_fail", reasons=["interrupted"])
-        return 2
+        return complain(PROG, "interrupted")
+
+
+def ended(run: Run, work: Callable[[], int]) -> int:
+    """Run `work` between a start event and its end, which it logs itself unless it is stopped."""
+    run.log.info("environment_validation_start")
+    try:
+        return work()
+    except BaseException as error:
+        run.log.error("environment_validation_fail", reasons=[], problem=one_line(error) or type(error).__name__)
+        raise
 
 
 if __name__ == "__main__":
