@@ -10,7 +10,7 @@ examples, a kept example database; each finding is replayed in a fresh process b
 
 Reads:  the project under --root; TPR_SEED, TPR_PROPERTY_RUNTIME_THRESHOLD_MS; --against FILE, an earlier result.
 Writes: property.results.json; with --fuzz into ROOT/artifacts/fuzz, which keeps the database too. Needs Hypothesis
-        6.137 or newer. The project is not touched; what its own settings profile says holds, but for the seed.
+        6.141 or newer. The project is not touched; what its own settings profile says holds, but for the seed.
 Exits:  0 all passed, identical, within the threshold; 1 falsified, mismatch, false failure, crash, too slow;
         2 it could not be told (no property tests, Hypothesis missing, interrupted, bad usage).
 """
@@ -152,6 +152,10 @@ class Result:
     @property
     def complete(self) -> bool:
         return self.outcome in COMPLETE
+
+    @property
+    def falsified(self) -> bool:
+        return self.outcome == "falsified"
 
     @property
     def stream(self) -> tuple[str, str]:
@@ -371,7 +375,7 @@ def failure_rows(rows: Mapping[int, Result], trace: str | None) -> list[dict[str
     """What went wrong beside falsification, each kind with the runs it happened in."""
     found: dict[str, list[tuple[int, str]]] = {}
     for number, result in rows.items():
-        if result.outcome in ("false_failure", "error", "crashed"):
+        if result.outcome in ("false_failure", "error", "crashed") or (result.falsified and not result.falsifying):
             found.setdefault(result.kind or result.outcome, []).append((number, result.message))
     return [
         {
@@ -486,7 +490,7 @@ class Observer:
         except (ImportError, AttributeError, TypeError):
             found = getattr(sys.modules.get("hypothesis"), "__version__", "none")
             remedy = "python -m pip install --upgrade hypothesis"
-            self.say({"abort": f"hypothesis: expected 6.137 or newer, got {found}; {remedy}"})
+            self.say({"abort": f"hypothesis: expected 6.141 or newer, got {found}; {remedy}"})
             raise SystemExit(2) from None
         observability.OBSERVABILITY_COLLECT_COVERAGE = False
         observability.OBSERVABILITY_CHOICES = True
@@ -515,7 +519,7 @@ class Observer:
         from hypothesis import HealthCheck, settings
         from hypothesis.database import DirectoryBasedExampleDatabase
 
-        plan, known, loaded = self.plan, settings._profiles, settings.get_current_profile_name()
+        plan, known, loaded = self.plan, settings._profiles, settings._current_profile or "default"
         if loaded == plan.profile:
             return
         parent = "default" if loaded == "ci" and known["ci"] is self._library.get("ci") else loaded
@@ -576,8 +580,7 @@ class Observer:
             done = yield
         self._now.seed = getattr(function, "_hypothesis_internal_use_generated_seed", None)
         self._now.digest = self._hash.hexdigest()
-        falsified = self._now.outcome == "falsified"
-        self._now.falsifying = (self._now.falsifying or self._rejected) if falsified else []
+        self._now.falsifying = (self._now.falsifying or self._rejected) if self._now.falsified else []
         self.say(asdict(self._now))
         self._now = None
         return done
@@ -614,16 +617,22 @@ class Observer:
         return wrapper
 
     def observe(self, observation: Any, _thread: int) -> None:
-        """Hypothesis's callback: a test case has ended."""
-        if self._now is None or observation.type != "test_case":
-            return
+        """Hypothesis's callback: a test case has ended. What is raised here would be taken for the test's failure."""
+        try:
+            if self._now is not None and observation.type == "test_case":
+                self._take(observation)
+        except Exception as error:
+            self.say({"abort": f"this Hypothesis cannot be observed: {type(error).__name__}: {error}; upgrade it"})
+
+    def _take(self, observation: Any) -> None:
+        assert self._now
         explicit = observation.how_generated == "explicit example"
         if observation.metadata.phase in SEARCH or explicit:
             text = stable(observation.representation, self._given)
             self._add_example(self._now, text, observation)
             if explicit and observation.status == "gave_up":
                 self._rejected.append(falsifying_row(text, observation))
-        elif observation.how_generated == "minimal failing test case":
+        elif observation.how_generated.startswith("minimal failing"):
             text = stable(observation.representation, self._given)
             self._now.falsifying.append(falsifying_row(text, observation))
 
@@ -741,7 +750,8 @@ def choices_text(nodes: Iterable[Any]) -> str:
 def falsifying_row(text: str, observation: Any) -> dict[str, Any]:
     facts = observation.metadata
     row = {"representation": text, "error": observation.status_reason}
-    return row | {"location": facts.status_reason_location, "reproduction": facts.reproduction_decorator}
+    row["location"] = getattr(facts, "status_reason_location", None)  # not in older ones
+    return row | {"reproduction": facts.reproduction_decorator}
 
 
 def blob_of(line: str) -> tuple[str, bytes]:
@@ -944,7 +954,7 @@ def how_ended(status: int | None, patience: float) -> str:
 def last_words(output: Path) -> str:
     """The line of pytest's output that most likely says what went wrong."""
     lines = [line for line in output.read_text("utf-8", "replace").splitlines() if line.strip(" =!")]
-    errors = [line for line in lines if re.match(r"E  |ERROR|\w*(Error|Exception)\b", line)]
+    errors = [line for line in lines if re.match(r"E  |ERROR|\w*(Error|Exception)\b|\S+ error: ", line)]
     return one_line((errors or lines or ["no output"])[-1].strip(), 200)
 
 
@@ -1180,12 +1190,7 @@ def flat(text: str | None) -> str:
 def complaints(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
     """What speaks against one test, with its remedy."""
     name = one_line(test["id"])
-    for found in test["falsifying_examples"]:
-        yield f"\n{name}: falsified in {runs_text(found['runs'])}: {flat(found['representation'])}"
-        yield f"  {flat(found['error'])}"
-        if found["reproduction"]:
-            again = "fails again" if found.get("reproduced") else "does NOT fail again"
-            yield f"  put {found['reproduction']} above it ({again} in a fresh process); python -m pytest '{name}'"
+    yield from falsified_lines(test, body)
     for failure in test["failures"]:
         kind = failure["kind"].replace("_", " ")
         yield f"\n{name}: {kind} in {runs_text(failure['runs'])}: {flat(failure['message'])}"
@@ -1202,6 +1207,20 @@ def complaints(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str
         yield f"\n{name}: seen in {sum(test['outcomes'].values())} of {body['runs']} runs; its id must not change"
     if test["seed_ignored"]:
         yield f"\n{name}: ignores the seed: {test['seed_ignored']} in its settings or its module's profile"
+
+
+def falsified_lines(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
+    name = one_line(test["id"])
+    for found in test["falsifying_examples"]:
+        yield f"\n{name}: falsified in {runs_text(found['runs'])}: {flat(found['representation'])}"
+        yield f"  {flat(found['error'])}"
+        if found["reproduction"]:
+            again = "fails again" if found.get("reproduced") else "does NOT fail again"
+            yield f"  put {found['reproduction']} above it ({again} in a fresh process); python -m pytest '{name}'"
+        if found["seed_reproduced"]:
+            most = body["circumstances"]["profile"]["max_examples"]
+            paths = " ".join(["", "--", *body["pytest_args"]] if body["pytest_args"] else [])
+            yield f"  or search again from its seed: --fuzz --examples {most} --seed {found['seed']}{paths}"
 
 
 def runs_text(runs: Sequence[int]) -> str:
