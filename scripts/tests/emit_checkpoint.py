@@ -85,15 +85,7 @@ MANDATORY = {  # evidence that must be there: the criterion that misses it
     VERDICTS: "GATES",
 }
 OPTIONAL = (MAP, REFERENCE, REFUSED, FORCED_OFF)
-ONE_RUN = (
-    BASELINE,
-    DURATIONS,
-    MARKERS,
-    FLAKES,
-    FAILFAST,
-    PROPERTIES,
-    VERDICTS,
-)  # the signature may be an earlier one
+ONE_RUN = (BASELINE, DURATIONS, MARKERS, FLAKES, FAILFAST, PROPERTIES, VERDICTS)  # a signature may be an earlier one
 LOCKS = ("requirements.lock", "poetry.lock", "uv.lock", "pylock.toml")
 PLAN, CHANGELOG = "scripts/tests/PLAN.md", "CHANGELOG.testing-platform-refactor.md"
 SNAPSHOT = "project"  # copies of the project's own files that the criteria rest on
@@ -1725,6 +1717,9 @@ def write_checkpoint(run: Run, body: Mapping[str, Any]) -> dict[str, Any]:
         aside = copy.copy(run)
         aside.artifacts = place
         document = aside.write(CHECKPOINT, CHECKPOINT_VERSION, body)
+        if masked := [name for name, value in body.items() if document[name] != value]:
+            cause = "it holds the value of a secret variable of this process"
+            raise EvidenceError(f"{CHECKPOINT}: {masked[0]} could not be computed again: {cause}; unset it")
         for name, content in derived(document, (place / CHECKPOINT).read_bytes()).items():
             aside.write_bytes(name, content)
         for name in (PAGE, STATEMENT, SUMS, CHECKPOINT):

@@ -758,6 +758,16 @@ def test_a_crash_while_writing_leaves_no_checkpoint(root: Path, monkeypatch: pyt
     assert not [path for path in (root / "artifacts").iterdir() if path.name.startswith((".found", "foundation."))]
 
 
+def test_what_cannot_be_verified_is_not_emitted(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A secret's value that also stands in the evidence would be masked by the writer and not by the verifier."""
+    monkeypatch.setenv("MY_TOKEN", "round_trip")
+    assert emit(root) == 2
+    assert "properties could not be computed again" in capsys.readouterr().err
+    assert not [name for name in OWN if (root / "artifacts" / name).exists()]
+
+
 def test_by_hand_the_baselines_run_is_judged_and_in_a_chain_the_chains(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
