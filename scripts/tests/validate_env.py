@@ -55,7 +55,9 @@ MODES = ("off", "soft", "hard")
 SWITCH = ("enable", "skip")
 ANNOTATIONS = 10  # a workflow step shows no more
 DRILL_LIMIT_S = 1.0
-REQUIREMENT = r"([A-Za-z0-9][\w.-]*+)\s*+(?:\[[^]]*\]\s*+)?+(?:@.*|((?:[=<>!~]=?=?\s*+[^\s,;]++\s*+,?\s*+)*+))"
+REQUIREMENT = (
+    r"([A-Za-z0-9][\w.-]*+)\s*+(?:\[[^]]*\]\s*+)?+(?:@.*|((?:(?:===?|[~!<>]=|[<>])\s*+[\w.*+!-]++\s*+,?\s*+)*+))"
+)
 HERE = "{}.{}".format(*sys.version_info[:2])
 
 
@@ -376,8 +378,8 @@ def write_signature(run: Run, known: Mapping[str, Any], began: float) -> str:
             return signature
     except EvidenceError:
         pass  # none yet, or one that is not whole
-    body = {"signature": signature, **known, "os_release": platform.release(), "monotonic_start": began}
-    run.write(SIGNATURE, VERSION, body)
+    times = {"validated_in_s": round(time.monotonic() - began, 6), "monotonic_start": began}
+    run.write(SIGNATURE, VERSION, {"signature": signature, **known, "os_release": platform.release(), **times})
     return signature
 
 
