@@ -240,6 +240,7 @@ def summary_body(settings: Settings, trials: Sequence[Trial], unseen: Sequence[T
         "seed": settings.seed,
         "runs_per_mode": settings.runs,
         "pytest_args": list(settings.pytest_args),
+        "machine": {"processors": os.cpu_count(), "load": round(os.getloadavg()[0], 1)},
         "targets": judge(overall, settings.targets),
         "overall": overall,
         "overall_cpu": compare(trials, "cpu"),
@@ -273,6 +274,10 @@ def table(benchmark: Mapping[str, Any]) -> str:
         word = "met" if row["met"] else "not met"
         lines.append(
             f"target of {mode}: {row['target_percent']:g} %, measured {row['measured_percent']:.1f} %: {word}"
+        )
+    if (machine := benchmark["machine"])["load"] > 2 * (machine["processors"] or 1):
+        lines.append(
+            f"busy machine: load {machine['load']} on {machine['processors']} processors; measure again later"
         )
     return "\n".join(lines)
 

@@ -358,9 +358,19 @@ def test_the_summary_has_every_key_and_the_log_one_pair_per_mode(
         ("early_exit_detected", "hard", None),
         ("risk_trigger", None, True),
     ]
-    said = capsys.readouterr().out
+    said = capsys.readouterr().out.partition("busy machine")[0]
     assert "hard against off                 90.0 % of the mean" in said
     assert said.endswith("target of hard: 60 %, measured 90.0 %: met\n")
+
+
+@pytest.mark.parametrize(("load", "said"), [(4.0, False), (4.1, True)])
+def test_a_busy_machine_is_said_beside_the_verdict(
+    monkeypatch: pytest.MonkeyPatch, project: Path, capsys: pytest.CaptureFixture[str], load: float, said: bool
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert run_main(monkeypatch, project, Pretence()) == 0
+    assert ("busy machine: load 4.1 on 2 processors; measure again later" in capsys.readouterr().out) is said
 
 
 @pytest.mark.parametrize(("flags", "code"), [(("--soft-target", "60"), 0), (("--soft-target", "61"), 1)])
