@@ -113,8 +113,10 @@ def start_recording(config: pytest.Config, settings: dict[str, Any]) -> None:
     if hasattr(config, "workerinput"):
         manager.register(WorkerRecords(), "tpr-records")
     else:
-        manager.register(Records(Path(settings["records"]), settings), "tpr-records")
-        if manager.has_plugin("xdist"):
+        distributed = getattr(config.option, "dist", "no") != "no"
+        records = DistributedRecords if distributed else Records
+        manager.register(records(Path(settings["records"]), settings), "tpr-records")
+        if distributed:
             manager.register(WorkerStart(settings), "tpr-worker-start")
     if settings["contexts"]:
         manager.register(CoverageContexts(), "tpr-contexts")
@@ -133,45 +135,69 @@ class Records:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._events = Path(settings["events"])
         self._redact: Callable[[str], str] | None = None
-        self._markers: list[str] = []
-        self._pending: dict[tuple[str, str], dict[str, Any]] = {}
+        self._open: dict[str, list[pytest.TestReport]] = {}  # by test: its reports so far
+        self._name = ""
+        self._item: pytest.Item | None = None
+        self._inherited: tuple[object, tuple[str, ...]] = (None, ())  # a parent and the names of its markers
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        self._markers = marker_names(item)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.write({"start": nodeid})
+        self._item, self._name = item, item.nodeid
+        self._append(f'{{"start":{_compact(self._name)}}}\n')
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        worker = getattr(report, "worker_id", "")
-        key = (worker, report.nodeid)
-        if report.when == "setup" or key not in self._pending:
-            earlier = self._pending.get(key, {})
-            self._pending[key] = new_record(report, getattr(report, "tpr_markers", self._markers), worker, earlier)
-        record = self._pending[key]
-        self._note(record, report)
-        if report.when not in ("setup", "call") and not hasattr(report, "context"):
-            del self._pending[key]
-            self.write(record)
+        facts, name = vars(report), report.nodeid
+        key = name + facts.get("worker_id", "")
+        reports = self._open.setdefault(key, [])
+        reports.append(report)
+        if report.when in ("setup", "call") or "context" in facts:
+            return
+        plain = len(reports) == len(PHASES) and all(map(is_plain, reports))
+        if not plain and is_retried(reports):
+            return
+        del self._open[key]
+        markers = self._markers(name, reports)
+        if plain:
+            self._append(plain_record(name, reports, markers))
+        else:
+            self.write(self._record(name, reports, markers))
+
+    def _markers(self, name: str, _reports: Sequence[pytest.TestReport]) -> tuple[str, ...]:
+        if self._item is None or name != self._name:  # reported past pytest's protocol
+            return ()
+        own, parent = self._item.own_markers, self._item.parent
+        if parent is not self._inherited[0]:
+            self._inherited = (parent, marker_names(parent) if parent else ())
+        names = self._inherited[1]
+        return tuple(sorted({*names, *(mark.name for mark in own)})) if own else names
+
+    def _record(self, name: str, reports: Sequence[pytest.TestReport], markers: Sequence[str]) -> dict[str, Any]:
+        """The record of a test from all of its reports; those before its last set-up are attempts retried since."""
+        last = last_attempt(reports)
+        record: dict[str, Any] = {"id": name, "outcome": "passed", "start": round(reports[last].start, 6)}
+        record |= {"markers": markers, "worker": getattr(reports[last], "worker_id", "")}
+        for report in reports[:last]:
+            if is_retried([report]):
+                record.setdefault("attempts", []).append(self._failure(report))
+        for report in reports[last:]:
+            self._note(record, report)
+        return record
 
     def _note(self, record: dict[str, Any], report: pytest.TestReport) -> None:
+        if report.failed:
+            record.setdefault("failures", []).append(self._failure(report))
         if hasattr(report, "context"):  # a subtest: counted beside its test, which fails with it
             kind = outcome_of(report)
             record.setdefault("subtests", {}).setdefault(kind, 0)
             record["subtests"][kind] += 1
             record["outcome"] = worse(record["outcome"], "failed" if report.failed else "passed")
-        elif report.when in PHASES:
+            return
+        record["outcome"] = worse(record["outcome"], outcome_of(report))
+        if report.when in PHASES:
             record[report.when] = round(report.duration, 6)
-        retried = str(report.outcome) == "rerun"  # pytest-rerunfailures' own outcome
-        if report.failed or retried:
-            record.setdefault("attempts" if retried else "failures", []).append(self._failure(report))
-        if not hasattr(report, "context") and not retried:
-            record["outcome"] = worse(record["outcome"], outcome_of(report))
-            if report.skipped:
-                record["reason"] = skip_reason(report)
+        if report.skipped:
+            record["reason"] = skip_reason(report)
 
     def _failure(self, report: pytest.TestReport | pytest.CollectReport) -> dict[str, str]:
         if self._redact is None:
@@ -186,7 +212,7 @@ class Records:
             self.write({"collect_error": report.nodeid, **self._failure(report)})
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        self.write({"rootdir": str(session.config.rootpath)})
+        self.write({"rootdir": str(session.config.rootpath), "registered": registered_markers(session.config)})
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         self.write({"deselected": len(items)})
@@ -206,8 +232,24 @@ class Records:
         self.write({"exit": int(exitstatus), "stop": str(stop) if stop else None})
 
     def write(self, line: dict[str, Any]) -> None:
-        with suppress(OSError):  # a full disk must not fail somebody's suite; the missing exit line tells
-            os.write(self._fd, (_compact(line) + "\n").encode("utf-8", "backslashreplace"))
+        self._append(_compact(line) + "\n")
+
+    def _append(self, line: str) -> None:
+        try:  # noqa: SIM105 - twice a test
+            os.write(self._fd, line.encode("utf-8", "backslashreplace"))
+        except OSError:  # a full disk must not fail somebody's suite; the missing exit line tells
+            pass
+
+
+class DistributedRecords(Records):
+    """On an xdist controller: what its workers tell of their tests."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.write({"start": nodeid})
+
+    def _markers(self, _name: str, reports: Sequence[pytest.TestReport]) -> tuple[str, ...]:
+        return next((tuple(vars(report)["tpr_markers"]) for report in reports if hasattr(report, "tpr_markers")), ())
 
 
 class WorkerRecords:
@@ -738,20 +780,39 @@ def running_coverage() -> Any:
     return module.Coverage.current() if module else None
 
 
-def marker_names(item: pytest.Item) -> list[str]:
-    return sorted({mark.name for mark in item.iter_markers()})
+def marker_names(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
+    return tuple(sorted({mark.name for mark in node.iter_markers()}))
 
 
 def registered_markers(config: pytest.Config) -> list[str]:
     return sorted({re.split(r"[:(]", line, maxsplit=1)[0].strip() for line in config.getini("markers")})
 
 
-def new_record(
-    report: pytest.TestReport, markers: Iterable[str], worker: str, earlier: dict[str, Any]
-) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": report.nodeid, "outcome": "passed", "start": round(report.start, 6)}
-    record |= {"markers": list(markers), "worker": worker}
-    return record | {key: earlier[key] for key in ("attempts",) if key in earlier}
+def last_attempt(reports: Sequence[pytest.TestReport]) -> int:
+    return max((number for number, report in enumerate(reports) if report.when == "setup"), default=0)
+
+
+def is_retried(reports: Sequence[pytest.TestReport]) -> bool:
+    """Whether the last attempt among a test's reports is not its last: pytest-rerunfailures' own outcome tells."""
+    return any(str(report.outcome) == "rerun" for report in reports[last_attempt(reports) :])
+
+
+@lru_cache(maxsize=1024)
+def encoded(names: tuple[str, ...]) -> str:
+    return _compact(names)
+
+
+def is_plain(report: pytest.TestReport) -> bool:
+    facts = vars(report)
+    return report.outcome == "passed" and "wasxfail" not in facts and "context" not in facts
+
+
+def plain_record(name: str, reports: Sequence[pytest.TestReport], markers: tuple[str, ...]) -> str:
+    """The line of a test that just passed: nearly every one, so it is spelled out, at a third of the cost."""
+    setup, call, teardown = reports
+    head = f'{{"id":{_compact(name)},"outcome":"passed","start":{setup.start:.6f},"markers":{encoded(markers)},'
+    seconds = f'"setup":{setup.duration:.6f},"call":{call.duration:.6f},"teardown":{teardown.duration:.6f}'
+    return f'{head}"worker":"{getattr(setup, "worker_id", "")}",{seconds}}}\n'
 
 
 def outcome_of(report: pytest.TestReport) -> str:
@@ -765,8 +826,8 @@ def outcome_of(report: pytest.TestReport) -> str:
 
 def worse(known: str, new: str) -> str:
     """A test's outcome is that of its worst phase."""
-    order = ("passed", "xpassed", "xfailed", "skipped", "error", "failed")
-    return max(known, new, key=order.index)
+    order = ("failed", "error", "skipped", "xfailed", "xpassed", "passed")
+    return next(outcome for outcome in order if outcome in (known, new))
 
 
 def skip_reason(report: pytest.TestReport) -> str:
