@@ -452,6 +452,8 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
         source=settings["source"] or None,
     )
     cov.set_option("run:parallel", False)
+    quiet = cov.get_option("run:disable_warnings")  # a suite without tests is told in one line
+    cov.set_option("run:disable_warnings", [*(quiet if isinstance(quiet, list) else ()), "no-data-collected"])
     for option in ("run:dynamic_context", "run:context"):
         cov.set_option(option, None)
     if foreign := settings["omit"]:

@@ -2,11 +2,12 @@
 
     python scripts/tests/scan_flakes.py [--history DIR] [--last N] [--since WHEN] [--json] [--fail-on-flaky]
 
-Reads every JUnit XML file under the history folder (default: ARTIFACTS/history), whichever tool wrote it; one
-file is one run. A file is parsed once: what it said is kept in .flakes.sqlite beside it. Reads nothing outside
-that folder. Writes ARTIFACTS/flake.report.json and the event flake_scan_complete. PLAN.md names the rules.
+A file is parsed once: what it said is kept in .flakes.sqlite beside it. PLAN.md names the rules.
 
-Exit codes: 0 the scan is done, 1 there are flaky tests and --fail-on-flaky was given, 2 could not tell.
+Reads:  every JUnit XML file under the history folder (default: ARTIFACTS/history), whichever tool wrote it; one
+        file is one run. Nothing outside that folder.
+Writes: flake.report.json.
+Exits:  0 the scan is done; 1 there are flaky tests and --fail-on-flaky was given; 2 it could not be told.
 """
 
 from __future__ import annotations

@@ -30,7 +30,17 @@ def command(kind: str, out: Path, pytest_args: list[str]) -> list[str]:
         reports = [f"--cov-report=xml:{out}/coverage.xml", f"--junitxml={out}/junit.xml", "--durations=25"]
         return [sys.executable, "-m", "pytest", "--cov", "--cov-branch", *reports, *pytest_args]
     if kind == "coverage run":
-        return [sys.executable, "-m", "coverage", "run", "--branch", f"--data-file={out}/.coverage", "-m", "pytest", *pytest_args]
+        return [
+            sys.executable,
+            "-m",
+            "coverage",
+            "run",
+            "--branch",
+            f"--data-file={out}/.coverage",
+            "-m",
+            "pytest",
+            *pytest_args,
+        ]
     extra = ["--trace-all"] if kind.endswith("--trace-all") else []
     return [sys.executable, str(COLLECT), "--quiet", f"--artifacts={out}", *extra, "--", *pytest_args]
 
@@ -62,7 +72,15 @@ def compare_lines(root: Path, pytest_args: list[str]) -> dict[str, str]:
             out = Path(folder)
             run(kind, root, out, pytest_args)
             if kind == "coverage run":
-                xml = [sys.executable, "-m", "coverage", "xml", f"--data-file={out}/.coverage", "-o", str(out / "coverage.xml")]
+                xml = [
+                    sys.executable,
+                    "-m",
+                    "coverage",
+                    "xml",
+                    f"--data-file={out}/.coverage",
+                    "-o",
+                    str(out / "coverage.xml"),
+                ]
                 subprocess.run(xml, cwd=root, stdout=subprocess.DEVNULL, check=False)
             reports[kind] = hit_lines(out / "coverage.xml")
     truth = reports["coverage run"]
@@ -96,7 +114,9 @@ def main() -> int:
                 ratios[kind].append(ratio)
     for kind, values in ratios.items():
         if values:
-            print(f"{'geometric mean':<24}{kind:<24}{'':8}        {math.exp(statistics.mean(map(math.log, values))):5.2f}")
+            print(
+                f"{'geometric mean':<24}{kind:<24}{'':8}        {math.exp(statistics.mean(map(math.log, values))):5.2f}"
+            )
     return 0
 
 

@@ -12,15 +12,11 @@ memory of a 200 MB file, and the cost of one run more. Ratios of alternating mea
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import random
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +27,7 @@ SCRIPT = HERE.parents[2] / "scripts" / "tests" / "scan_flakes.py"
 sys.path[:0] = [str(SCRIPT.parent), str(HERE.parents[1])]
 
 import scan_flakes  # noqa: E402
-from flake_corpus import HARD, PLAIN, REASONS, Corpus, Plan, make, write  # noqa: E402
+from flake_corpus import HARD, PLAIN, Corpus, Plan, make, write  # noqa: E402
 
 PLANS = {
     "plain": PLAIN,
@@ -80,8 +76,15 @@ def naive(corpus: Corpus) -> set[int]:
         bad = {test for test, result in run.results.items() if result.attempts[-1] == "f"}
         if len(bad) * 5 < len(corpus.ids):
             failed[run.commit] |= bad
-            found |= {test for test, result in run.results.items() if "f" in result.attempts and result.attempts[-1] == "p"}
-            passed[run.commit] |= set(range(len(corpus.ids))) - bad - run.absent - {t for t, r in run.results.items() if r.attempts == "s"}
+            found |= {
+                test for test, result in run.results.items() if "f" in result.attempts and result.attempts[-1] == "p"
+            }
+            passed[run.commit] |= (
+                set(range(len(corpus.ids)))
+                - bad
+                - run.absent
+                - {t for t, r in run.results.items() if r.attempts == "s"}
+            )
     return found.union(*(passed[commit] & failed[commit] for commit in failed))
 
 
@@ -107,12 +110,16 @@ def plain_normaliser(message: str) -> str:
 
 def rand_indices(corpus: Corpus, body: dict[str, Any]) -> tuple[float, float]:
     """Of the clusters over all failures that no outage caused, by the scan and by the plain normaliser."""
-    cluster = {(test, file): row["signature"] for row in body["clusters"] for test in row["tests"] for file in row["runs"]}
+    cluster = {
+        (test, file): row["signature"] for row in body["clusters"] for test in row["tests"] for file in row["runs"]
+    }
     reason_of = {**corpus.flaky, **corpus.broken}
     ours, theirs = [], []
     for run in corpus.runs:
         for test, result in run.results.items():
-            if result.cause in ("flaky", "regression", "fix") and (label := cluster.get((corpus.ids[test], f"run-{run.number}.xml"))):
+            if result.cause in ("flaky", "regression", "fix") and (
+                label := cluster.get((corpus.ids[test], f"run-{run.number}.xml"))
+            ):
                 ours.append((reason_of[test], label))
                 theirs.append((reason_of[test], plain_normaliser(result.messages[-1])))
     return rand_index(ours), rand_index(theirs)
@@ -138,7 +145,12 @@ def judge_one(plan: Plan, seed: int, dialect: str) -> dict[str, float]:
         "usual recall": usual_recall,
         "rand": index,
         "plain rand": plain_index,
-        "victims": len(false & corpus.victims.get("outage", set()) - corpus.victims.get("partial", set()) - corpus.victims.get("outside", set())),
+        "victims": len(
+            false
+            & corpus.victims.get("outage", set())
+            - corpus.victims.get("partial", set())
+            - corpus.victims.get("outside", set())
+        ),
         "regressions": len(false & set(corpus.broken)),
     }
 
