@@ -638,8 +638,7 @@ class Observer:
 
     def _add_example(self, now: Result, text: str, observation: Any) -> None:
         choices = choices_text(getattr(observation.metadata, "choice_nodes", None) or ())
-        inputs = sorted_braces(text) if "{" in text else text
-        self._hash.update(f"{inputs}\0{choices}\0".encode("utf-8", "surrogatepass"))
+        self._hash.update(f"{order_free(text)}\0{choices}\0".encode("utf-8", "surrogatepass"))
         prefix = self._hash.hexdigest()[:16]
         shown = [text[:TEXT_LIMIT], choices[:TEXT_LIMIT]]
         self.say(prefix if self.plan.reference else [prefix, *shown])
@@ -721,21 +720,29 @@ def stable(text: str, given: re.Pattern[str] | None = None) -> str:
     return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x", text) if "at 0x" in text else text
 
 
-def sorted_braces(text: str) -> str:
-    """The text with what stands in braces in order: a set prints in the order of its hashes, equal or not."""
-    groups: list[list[str]] = [[""]]  # of each open bracket the parts between its commas
+def order_free(text: str) -> str:
+    """The text without the order of sets: they print in the order of their hashes, and as lists in a "Draw" line."""
+    head, mark, draws = text.partition("\nDraw ")
+    return sort_inside(head, "}") + mark + sort_inside(draws, "}]")
+
+
+def sort_inside(text: str, closings: str) -> str:
+    """The text with what stands in brackets that close so in order; quoted brackets and commas are left alone."""
+    if not any(closing in text for closing in closings):
+        return text
+    groups: list[list[str]] = [["", ""]]  # of each open bracket: itself, and the parts between its commas
     for token in re.findall(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^'\"(){}\[\],]+|.", text, re.DOTALL):
         if token in "([{":
             groups.append([token, ""])
         elif token in ")]}" and len(groups) > 1:
             opening, *parts = groups.pop()
-            inner = sorted(map(str.strip, parts)) if token == "}" else parts
+            inner = sorted(map(str.strip, parts)) if token in closings else parts
             groups[-1][-1] += opening + ",".join(inner) + token
-        elif token == "," and len(groups) > 1:
+        elif token == ",":
             groups[-1].append("")
         else:
             groups[-1][-1] += token
-    return ",".join(part for group in groups for part in group)
+    return "".join(opening + ",".join(parts) for opening, *parts in groups)
 
 
 def choices_text(nodes: Iterable[Any]) -> str:
@@ -1201,8 +1208,6 @@ def complaints(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str
         for number, text in zip(odd["compared"], odd["texts"], strict=True):
             yield f"  run {number}: {flat(text)}"
         yield f"  likely cause: {odd['cause']}"
-    if "slow" in test["problems"]:
-        yield f"\n{name}: {ms(test['runtime_ms']['mean'])} on average, limit {ms(body['threshold_ms'])}; simplify it"
     if "missing" in test["problems"]:
         yield f"\n{name}: seen in {sum(test['outcomes'].values())} of {body['runs']} runs; its id must not change"
     if test["seed_ignored"]:
@@ -1232,6 +1237,8 @@ def remarks(body: Mapping[str, Any]) -> Iterator[str]:
     """What speaks against the result as a whole."""
     for entry in body["uncollected"]:
         yield f"\n{one_line(entry['id'])}: not collected: {entry['message']}"
+    if slow := sum("slow" in test["problems"] for test in body["tests"]):
+        yield f"\nslow: {slow} tests take more than {ms(body['threshold_ms'])} on average; lower their max_examples"
     control, against = body["control"], body["against"]
     if control and not control["shown"]:
         deaf = [name for name, text in control["unchanged"].items() if text == "unexplained"]

@@ -1,0 +1,582 @@
+"""aggregate_properties.py: what it makes of recorded runs, without running any."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import aggregate_properties as ap
+import pytest
+from aggregate_properties import Evidence, Order, Plan, Result, Settings, Trial
+from events import EvidenceError, Run
+from hypothesis import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.unit
+
+SETTINGS = Settings(
+    root=Path("/root"),
+    runs=3,
+    jobs=1,
+    seed=7,
+    examples=None,
+    threshold_ms=1000,
+    patience=1,
+    against=None,
+    quiet=False,
+    pytest_args=(),
+)
+FUZZ = replace(SETTINGS, seed=None, examples=50)
+PLAN = Plan("tpr", (), 7, None, "")
+EXAMPLE = {"representation": "test_a(x=9)", "error": "E at /root/t.py:3", "location": "/root/t.py:3"}
+FINDING = {**EXAMPLE, "reproduction": "@reproduce_failure('6.1', b'AA==')"}
+
+
+def result(name: str = "t.py::test_a", outcome: str = "passed", digest: str = "d1", **more: Any) -> Result:
+    return Result(name, outcome, digest=digest, **{"seconds": 0.01, "examples": 100, "max_examples": 100} | more)
+
+
+def trials(*rows: Sequence[Result]) -> list[Trial]:
+    """Runs from 1 on, each with these results."""
+    return [
+        Trial(number, 7, results={row.id: row for row in results}, found=tuple(row.id for row in results))
+        for number, results in enumerate(rows, 1)
+    ]
+
+
+def body(*rows: Sequence[Result], settings: Settings = SETTINGS, **more: Any) -> dict[str, Any]:
+    return ap.results_body(Evidence(settings, trials(*rows), **more))
+
+
+def test_records_give_results_examples_and_facts() -> None:
+    trial = Trial(1, 7)
+    lines = [
+        b'{"facts": {"python": "3.11"}}',
+        b'{"found": ["a", "b"], "stopped": false, "facts": {"files": {"t.py": "00"}}}',
+        b'{"start": "a"}',
+        b'["h1", "a(x=0)", "[0]"]',
+        b'{"id": "a", "outcome": "passed", "digest": "d"}',
+        b'{"uncollected": {"id": "u.py", "message": "no", "property": false}}',
+        b'{"exit": 0, "facts": {"local_modules": {}}}',
+    ]
+    ap.read_records(trial, lines)
+    assert trial.results == {"a": Result("a", "passed", digest="d")}
+    assert trial.examples == {"a": [["h1", "a(x=0)", "[0]"]]}
+    assert trial.found == ("a", "b")
+    assert trial.facts == {"python": "3.11", "files": {"t.py": "00"}, "local_modules": {}}
+    assert [entry["id"] for entry in trial.uncollected] == ["u.py"]
+    assert (trial.in_flight, trial.exit) == (None, 0)
+
+
+def test_a_process_that_died_leaves_its_test_in_flight() -> None:
+    trial = Trial(1, 7)
+    ap.read_records(trial, [b'{"start": "a"}', b'"h1"', b'{"trying": "a(x=1)"}', b'{"id": "a", "outc'])
+    assert (trial.in_flight, trial.trying, trial.exit) == ("a", "a(x=1)", None)
+
+
+def test_the_commonest_stream_comes_first_and_cut_runs_have_none() -> None:
+    rows = {1: result(digest="odd"), 2: result(), 3: result(), 4: result(outcome="crashed")}
+    assert ap.stream_groups(rows) == [(("d1", "passed"), [2, 3]), (("odd", "passed"), [1])]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([result(), result()], []),
+        ([result(outcome="skipped")], []),
+        ([result(outcome="xfailed"), result(outcome="xfailed")], []),
+        ([result(), result(digest="d2")], ["mismatch"]),
+        ([result(), result(outcome="falsified")], ["falsified", "mismatch"]),
+        ([result(), result(outcome="false_failure", digest="d2")], ["false_failure"]),
+        ([result(outcome="crashed"), result(outcome="error")], ["crashed", "error"]),
+        ([result(seconds=1.5), result(seconds=0.4)], []),
+        ([result(seconds=1.7), result(seconds=0.4)], ["slow"]),
+    ],
+)
+def test_what_speaks_against_a_test(rows: list[Result], expected: list[str]) -> None:
+    assert ap.problems_of(dict(enumerate(rows)), SETTINGS) == expected
+
+
+def test_a_search_may_differ_and_take_its_time() -> None:
+    assert ap.problems_of({1: result(seconds=9), 2: result(digest="d2")}, FUZZ) == []
+
+
+def test_runtimes_are_in_milliseconds_and_in_order() -> None:
+    rows = {number: result(seconds=number / 1000) for number in range(1, 5)}
+    assert ap.runtime_ms(rows) == {"mean": 2.5, "p50": 2.5, "p95": 3.85, "max": 4.0}
+    assert ap.runtime_ms({1: result(seconds=0.5)}) == dict.fromkeys(("mean", "p50", "p95", "max"), 500.0)
+    assert ap.runtime_ms({1: result(outcome="crashed")})["mean"] is None
+    exact = ap.runtime_ms(dict(enumerate([result(seconds=0.0)] * 6 + [result(seconds=738919.1056505705)] * 2)))
+    assert exact["p50"] <= exact["p95"] <= exact["max"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "expected"),
+    [
+        (result(), result(digest="d2"), "changed"),
+        (result(), result(), "unexplained"),
+        (result(deaf="@seed"), result(), "seed ignored: @seed"),
+        (result(examples=2), result(), "every input tried"),
+        (result(outcome="crashed"), result(), "not compared"),
+        (result(), None, "not compared"),
+    ],
+)
+def test_what_another_seed_shows(first: Result, other: Result | None, expected: str) -> None:
+    assert ap.control_text(first, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ((["a.b"], False, True, True), "other local modules were imported: a.b"),
+        (([], True, True, True), "the same inputs, another outcome"),
+        (([], False, True, True), "hash order: with PYTHONHASHSEED=0"),
+        (([], False, False, True), "the same choices give other values: wall clock"),
+        (([], False, False, False), "other choices are made: wall clock"),
+    ],
+)
+def test_the_likely_cause(facts: tuple[list[str], bool, bool, bool], expected: str) -> None:
+    assert ap.likely_cause(*facts).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"seed": 8}, "seed: 8 then, 7 now"),
+        ({"python": "3.12.1"}, "python: 3.12.1 then, 3.11.7 now"),
+        ({"hypothesis": "6.1", "local_modules": {}}, "hypothesis: 6.1 then, 6.2 now"),
+        ({"profile": {"derandomize": True, "deadline_ms": None}}, "profile differ: derandomize"),
+        ({"local_modules": {"a": "1"}}, "local modules differ: a, b"),
+        ({}, "nothing recorded differs"),
+    ],
+)
+def test_the_cause_between_two_machines(change: dict[str, Any], expected: str) -> None:
+    now = {"seed": 7, "python": "3.11.7", "hypothesis": "6.2", "local_modules": {"a": "0", "b": "0"}}
+    now["profile"] = {"derandomize": False, "deadline_ms": None}
+    assert ap.cause_between(now, {**now, **change}).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("f(x={2, 1})", "f(x={1, 2})"),
+        ("f(x=frozenset({'b, }', \"a'\"}))", "f(x=frozenset({\"a'\", 'b, }'}))"),
+        ("f(x=[{1, 2}, {(4, {3, 2})}])", "f(x=[{2, 1}, {(4, {2, 3})}])"),
+        ("f()\nDraw 1: ['b', 'a']", "f()\nDraw 1: ['a', 'b']"),
+    ],
+)
+def test_the_order_of_a_set_is_no_part_of_the_inputs(one: str, other: str) -> None:
+    assert ap.order_free(one) == ap.order_free(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("f(x=[2, 1])", "f(x=[1, 2])"),
+        ("f(x={1, 2})", "f(x={1, 3})"),
+        ("f(x={(1, 2)})", "f(x={(2, 1)})"),
+        ("f(x='{2, 1}')", "f(x='{1, 2}')"),
+        ("f()\nDraw 1: 1", "f()\nDraw 1: 2"),
+    ],
+)
+def test_the_order_of_a_list_is_part_of_the_inputs(one: str, other: str) -> None:
+    assert ap.order_free(one) != ap.order_free(other)
+
+
+@pytest.mark.parametrize("text", ["", "}{", "({[", "it's {b", "f(x=1)", "<a at 0x>"])
+def test_text_that_is_no_python_stays_as_it_is(text: str) -> None:
+    assert ap.order_free(text) == text
+
+
+def test_fixtures_and_addresses_are_no_part_of_the_inputs() -> None:
+    text = "test_a(\n    tmp_path=PosixPath(\n        '/tmp/1',\n    ),\n    x=<A object at 0x7f12>,\n)"
+    given = ap.lines_of({"self", "tmp_path"})
+    assert ap.stable(text.replace("\n    ),", "\n        ),"), given) == "test_a(\n    x=<A object at 0x>,\n)"
+
+
+def test_choices_beyond_the_limit_of_str_are_told_apart() -> None:
+    big = 10**5000
+    one, other = (ap.choices_text([SimpleNamespace(value=value)]) for value in (big, big + 1))
+    assert one != other
+    assert ap.choices_text([SimpleNamespace(value=True), SimpleNamespace(value="a")]) == "[True, 'a']"
+
+
+def test_a_reproduction_line_gives_its_arguments() -> None:
+    assert ap.blob_of("@reproduce_failure('6.170.15', b'AEFk')") == ("6.170.15", b"AEFk")
+
+
+SLOW = errors.DeadlineExceeded(timedelta(seconds=2), timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (AssertionError(), "falsified"),
+        (SLOW, "deadline"),
+        (errors.FailedHealthCheck(""), "health_check"),
+        (errors.Unsatisfiable(""), "unsatisfiable"),
+        (errors.Flaky(), "flaky"),
+        (errors.FlakyFailure("", [ValueError()]), "flaky"),
+        (errors.FlakyFailure("", [SLOW]), "deadline"),
+        (errors.InvalidArgument(""), "error"),
+        (ExceptionGroup("", [errors.FailedHealthCheck(""), ValueError()]), "falsified"),
+        (ExceptionGroup("", [ExceptionGroup("", [errors.Unsatisfiable("")])]), "unsatisfiable"),
+    ],
+)
+def test_failures_are_told_apart_by_their_types(error: BaseException, expected: str) -> None:
+    assert ap.failure_kind(error) == expected
+
+
+def report(when: str, outcome: str, **more: Any) -> Any:
+    state = {"passed": outcome == "passed", "failed": outcome == "failed", "skipped": outcome == "skipped"}
+    return SimpleNamespace(when=when, outcome=outcome, **state, **more)
+
+
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [
+        ([("setup", "passed", None), ("call", "passed", None), ("teardown", "passed", None)], ("passed", "")),
+        ([("setup", "passed", None), ("call", "failed", ValueError("no"))], ("falsified", "ValueError: no")),
+        ([("setup", "failed", ValueError("no"))], ("error", "ValueError: no")),
+        ([("call", "passed", None), ("teardown", "failed", ValueError("no"))], ("error", "ValueError: no")),
+        ([("setup", "skipped", ValueError("why"))], ("skipped", "ValueError: why")),
+        (
+            [("call", "rerun", ValueError("no")), ("call", "passed", None)],
+            ("false_failure", "passed when repeated after ValueError: no"),
+        ),
+    ],
+)
+def test_phases_make_one_outcome(phases: list[tuple[str, str, Exception | None]], expected: tuple[str, str]) -> None:
+    now = Result("a")
+    for when, outcome, error in phases:
+        ap.note_phase(now, report(when, outcome), 0.5, error)
+    assert (now.outcome, now.message) == expected
+    assert now.seconds == 0.5 * sum(when == "call" for when, _, _ in phases)
+
+
+def test_an_expected_failure_is_no_failure() -> None:
+    now = Result("a")
+    ap.note_phase(now, report("call", "skipped", wasxfail="known"), 0.1, ValueError())
+    assert now.outcome == "xfailed"
+
+
+def test_the_artifact_counts_false_failures_apart_and_mismatches_by_test() -> None:
+    late = result(outcome="false_failure", kind="deadline", message="DeadlineExceeded")
+    found = body([result(), result("b")], [late, result("b", digest="d3")], [result(), result("b")])
+    assert found["false_failures"] == {"count": 1, "observed": 6, "percent": 16.6667}
+    assert found["mismatches"] == 1
+    assert [row["mismatches"] for row in found["per_run"]] == [0, 1, 0]
+    assert [row["false_failures"] for row in found["per_run"]] == [0, 1, 0]
+    first, second = found["tests"]
+    assert (first["id"], first["streams"][1]["runs"]) == ("b", [2])
+    assert second["failures"] == [{"kind": "deadline", "runs": [2], "message": "DeadlineExceeded", "example": None}]
+    assert second["outcomes"] == {"false_failure": 1, "passed": 2}
+
+
+def test_the_artifact_keeps_its_shape() -> None:
+    found = body([result()])
+    assert (
+        list(found)
+        == (
+            "mode partial seed runs jobs threshold_ms pytest_args false_failures mismatches control against circumstances "
+            "uncollected per_run tests"
+        ).split()
+    )
+    assert (
+        list(found["tests"][0])
+        == (
+            "id problems outcomes examples falsifying_examples failures runtime_ms digest streams mismatch seed "
+            "seed_ignored"
+        ).split()
+    )
+    assert (
+        list(found["per_run"][0])
+        == ("run seconds problem passed falsified xfailed skipped error crashed false_failures mismatches").split()
+    )
+
+
+def test_a_falsifying_example_stands_once_with_its_runs_and_whether_it_came_back() -> None:
+    row = result(outcome="falsified", message="ValueError: no", falsifying=[FINDING])
+    replays = {("t.py::test_a", FINDING["reproduction"]): True}
+    (example,) = body([row], [row], replays=replays)["tests"][0]["falsifying_examples"]
+    assert example["runs"] == [1, 2]
+    assert (example["location"], example["error"], example["seed"]) == ("t.py:3", "ValueError: no", 7)
+    assert (example["reproduced"], example["seed_reproduced"]) == (True, None)
+
+
+def test_a_falsified_test_without_an_example_still_says_why() -> None:
+    row = body([result(outcome="falsified", message="ValueError: no")])["tests"][0]
+    assert [failure["message"] for failure in row["failures"]] == ["ValueError: no"]
+
+
+def test_a_test_that_is_not_in_every_run_is_missing() -> None:
+    assert body([result(), result("b")], [result()])["tests"][0]["problems"] == ["missing"]
+
+
+def test_a_search_keeps_the_seed_of_each_test() -> None:
+    assert body([result(seed=99)], settings=FUZZ)["tests"][0]["seed"] == 99
+
+
+def control(*rows: Result) -> Trial:
+    return Trial(0, 8, "control", results={row.id: row for row in rows})
+
+
+def test_the_control_is_shown_only_if_inputs_are_told_apart() -> None:
+    both = [result(), result("b", digest="d2")]
+    shown = body(both, control=control(result(digest="x"), result("b", digest="y")))["control"]
+    assert (shown["shown"], shown["changed"], shown["distinct"], shown["unchanged"]) == (True, 2, 2, {})
+    deaf = body(both, control=control(*both))["control"]
+    assert (deaf["shown"], deaf["unchanged"]) == (False, {"b": "unexplained", "t.py::test_a": "unexplained"})
+    blind = body([result(), result("b")], control=control(result(digest="x"), result("b", digest="x")))["control"]
+    assert not blind["shown"]
+    assert not body(both, control=control())["control"]["shown"]
+
+
+def test_another_result_must_have_had_the_same_inputs() -> None:
+    then = {"run_id": "then", "circumstances": {"seed": 7}, "tests": [{"id": "t.py::test_a", "digest": "d9"}]}
+    found = body([result(), result("new")], settings=replace(SETTINGS, against=then))
+    assert found["against"]["differ"] == ["t.py::test_a"]
+    assert found["against"]["compared"] == 1
+    assert ap.verdict(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, 0),
+        ({"partial": "interrupted"}, 2),
+        ({"control": {"shown": False}}, 1),
+        ({"against": {"differ": ["a"]}}, 1),
+        ({"tests": []}, 2),
+        ({"tests": [{"outcomes": {"skipped": 3}, "problems": []}]}, 2),
+        ({"tests": [{"outcomes": {"passed": 3}, "problems": ["slow"]}], "partial": "interrupted"}, 1),
+    ],
+)
+def test_the_verdict(change: dict[str, Any], expected: int) -> None:
+    held = {"tests": [{"outcomes": {"passed": 3}, "problems": []}], "control": None, "against": None, "partial": None}
+    assert ap.verdict({**held, **change}) == expected
+
+
+def test_the_table_names_thing_value_and_remedy() -> None:
+    odd = {"runs": [3], "compared": [1, 3], "example": 2, "texts": ["a(x=0)", None], "cause": "wall clock"}
+    falsified = result("f", "falsified", digest="d2", message="ValueError: no", falsifying=[FINDING])
+    crash = result("g", "crashed", message="its process ended with status 7")
+    rows = [result(), falsified, crash]
+    found = body(
+        rows,
+        rows,
+        [result(digest="dx"), falsified, crash],
+        causes={"t.py::test_a": odd},
+        traces={"g": "g(x=5)"},
+        replays={("f", FINDING["reproduction"]): True},
+        control=control(result(digest="x"), replace(falsified, digest="y")),
+    )
+    assert ap.table(found).splitlines() == [
+        "                examples        mean         p95",
+        "falsified            100     10.0 ms     10.0 ms  f",
+        "crashed              100           -           -  g",
+        "mismatch             100     10.0 ms     10.0 ms  t.py::test_a",
+        "",
+        "runs            3, 1 tests differ",
+        "seed            7",
+        "false failures  0 of 6",
+        "control         seed 8 changes the inputs of 2 of 3 tests",
+        "",
+        "f: falsified in 3 runs (1, 2, 3): test_a(x=9)",
+        "  ValueError: no",
+        "  put @reproduce_failure('6.1', b'AA==') above it (fails again in a fresh process); python -m pytest 'f'",
+        "",
+        "g: crashed in 3 runs (1, 2, 3): its process ended with status 7",
+        "  at g(x=5)",
+        "",
+        "t.py::test_a: 1 run (3) differ from the others, from example 2 on",
+        "  run 1: a(x=0)",
+        "  run 3: no example",
+        "  likely cause: wall clock",
+    ]
+
+
+def test_the_first_example_that_differs_is_shown_with_both_texts() -> None:
+    diverged = {"example": 1, "shown": ["a(x=5)", "[5]"]}
+    runs = trials([result()], [result(digest="d2", diverged=diverged)], [result()])
+    runs[0].examples = {"t.py::test_a": [["h", "a(x=0)", "[0]"], ["i", "a(x=1)", "[5]"]]}
+    row = ap.mismatch_row(
+        Evidence(SETTINGS, runs), "t.py::test_a", trials([result(digest="a")], [result(digest="b")])
+    )
+    assert (row["runs"], row["compared"], row["example"]) == ([2], [1, 2], 2)
+    assert row["texts"] == ["a(x=1)", "a(x=5)"]
+    assert row["cause"].startswith("the same choices give other values")
+
+
+def test_findings_are_replayed_by_line_and_searched_ones_by_seed() -> None:
+    second = {**FINDING, "reproduction": "@reproduce_failure('6.1', b'BB==')"}
+    found = {"a": result("a", falsifying=[FINDING, second], seed=99), "b": result("b", falsifying=[FINDING])}
+    plans = list(ap.replay_plans(PLAN, found))
+    assert [(plan.keep, dict(plan.blobs), dict(plan.seeds)) for plan in plans] == [
+        (("a", "b"), {"a": FINDING["reproduction"], "b": FINDING["reproduction"]}, {}),
+        (("a",), {"a": second["reproduction"]}, {}),
+        (("a",), {}, {"a": 99}),
+    ]
+    orders = [Order(number, plan, "replay") for number, plan in enumerate(plans)]
+    answers = trials([result("a", "falsified"), result("b")], [result("a", "crashed")], [result("a")])
+    assert ap.replays_of(orders, answers) == {
+        ("a", FINDING["reproduction"]): True,
+        ("b", FINDING["reproduction"]): False,
+        ("a", second["reproduction"]): True,
+        ("a", "seed"): False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("trial", "expected"),
+    [
+        (Trial(1, 7, problem="status 4"), "/root: status 4"),
+        (Trial(1, 7, found=()), "/root: expected tests with @given, found none"),
+        (
+            Trial(1, 7, found=("a",), uncollected=[{"id": "u.py", "message": "no x", "property": True}]),
+            "u.py: cannot be imported: no x",
+        ),
+    ],
+)
+def test_without_property_tests_nothing_can_be_told(trial: Trial, expected: str) -> None:
+    with pytest.raises(EvidenceError, match=expected):
+        ap.require(trial, SETTINGS)
+
+
+def test_what_hung_once_is_left_out_of_the_other_runs(tmp_path: Path) -> None:
+    first = Trial(1, 7, found=("a", "b"), facts={"files": {"t.py": "00"}})
+    first.results = {"a": result("a", "crashed", kind="hung"), "b": result("b")}
+    first.examples = {"b": [["h1", "b()", "[]"]]}
+    shop: Any = SimpleNamespace(plan=PLAN)
+    plan = ap.plan_of(shop, first, tmp_path)
+    assert (plan.keep, plan.files) == (("b",), ("t.py",))
+    assert Path(plan.reference).read_text() == '{"b": ["h1"]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (7, "its process ended with status 7"),
+        (-11, "its process was killed by SIGSEGV"),
+        (-99, "its process was killed by signal 99"),
+        (None, "no example ended for 120 s; its process was killed"),
+    ],
+)
+def test_how_a_process_ended(status: int | None, expected: str) -> None:
+    assert ap.how_ended(status, 120) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "no output"),
+        (
+            "start\nERROR: usage: x\npytest: error: unrecognized arguments: -z\n  inifile: None\n",
+            "pytest: error: unr",
+        ),
+        ("E   ModuleNotFoundError: No module named 'x'\n=== 1 error ===\n", "E   ModuleNotFoundError"),
+        ("Fatal Python error: Aborted\n", "Fatal Python error: Aborted"),
+    ],
+)
+def test_the_last_words_of_a_process(tmp_path: Path, text: str, expected: str) -> None:
+    output = tmp_path / "output.txt"
+    output.write_text(text)
+    assert ap.last_words(output).startswith(expected)
+
+
+def test_a_process_that_records_nothing_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, patience=0.1)
+    shop = ap.Workshop(Run("aggregate_properties", tmp_path, tmp_path), settings, tmp_path)
+    silent = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(silent, start_new_session=True) as process:
+        assert shop._wait(process, tmp_path / "none.jsonl") is None
+        assert process.returncode == -9
+
+
+def test_folders_of_killed_runs_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead, living = tmp_path / f".properties-{process.pid}-x", tmp_path / f".properties-{os.getpid()}-x"
+    dead.mkdir()
+    living.mkdir()
+    with ap.private_folder(tmp_path) as folder:
+        assert folder.is_dir()
+        assert not dead.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [living.name]
+
+
+def test_children_keep_a_clean_project_clean_and_run_every_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("TPR_FAILFAST_MODE", "hard")
+    shop = ap.Workshop(Run("aggregate_properties", tmp_path, tmp_path), SETTINGS, tmp_path)
+    assert shop._env["PYTHONPYCACHEPREFIX"] == str(tmp_path / "pycache")
+    assert "PYTHONDONTWRITEBYTECODE" not in shop._env
+    assert shop._env["TPR_FAILFAST_MODE"] == "off"
+    assert shop._env["HYPOTHESIS_STORAGE_DIRECTORY"] == str(tmp_path / ".hypothesis")
+
+
+def test_defaults_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPR_SEED", "99")
+    monkeypatch.setenv("TPR_PROPERTY_RUNTIME_THRESHOLD_MS", "250")
+    settings, artifacts = ap.parse(["--root", str(tmp_path), "--", "tests", "-k", "x"])
+    assert (settings.seed, settings.threshold_ms, settings.runs, settings.jobs) == (99, 250, 30, 1)
+    assert settings.pytest_args == ("tests", "-k", "x")
+    assert artifacts == tmp_path / "artifacts"
+    assert ap.parse(["--seed", "5"])[0].seed == 5
+
+
+def test_a_search_has_no_seed_and_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPR_SEED", "99")
+    settings, artifacts = ap.parse(["--root", str(tmp_path), "--fuzz"])
+    assert (settings.seed, settings.examples, settings.runs) == (None, ap.FUZZ_EXAMPLES, 1)
+    assert artifacts == tmp_path / "artifacts" / "fuzz"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--runs", "0"], "argument --runs: expected a whole number from 1 on, got '0'"),
+        (["--runs", "²"], "argument --runs: expected a whole number from 1 on, got '²'"),
+        (["--seed", "x"], "argument --seed: expected a whole number from 0 on, got 'x'"),
+        (["--threshold-ms", "nan"], "argument --threshold-ms: expected a number above 0, got 'nan'"),
+        (["--patience", "-1"], "argument --patience: expected a number above 0, got '-1'"),
+        (["--examples", "5"], "--examples: only with --fuzz"),
+        (["--", "--hypothesis-seed=1"], "--hypothesis-seed: expected --seed, before the --"),
+        (["--against", "/no/such/file"], "/no/such/file: cannot be read"),
+        (["tests"], "unrecognized arguments: tests"),
+    ],
+)
+def test_bad_usage_is_one_line(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        ap.main(argv)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"aggregate_properties.py: error: {said}")
+    assert error.count("\n") == 1
+
+
+def test_a_bad_seed_in_the_environment_is_refused_like_a_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TPR_SEED", "x")
+    with pytest.raises(SystemExit):
+        ap.main([])
+    assert "argument --seed: expected a whole number from 0 on, got 'x'" in capsys.readouterr().err
+
+
+def test_an_artifacts_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert ap.main(["--artifacts", str(tmp_path / "file" / "artifacts")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
