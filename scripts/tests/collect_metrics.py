@@ -280,7 +280,7 @@ def junit(suite: Suite, run_id: str, commit: str | None, dirty: bool) -> bytes:
     """The run as JUnit XML: one testcase per test, retried attempts with their texts as Surefire writes them."""
     counts = outcome_counts(suite)
     skipped = counts["skipped"] + counts["xfailed"]
-    began = min((test["start"] for test in suite.tests), default=0.0)
+    began = min((test["start"] for test in suite.tests if test["start"]), default=0.0)  # a crashed worker's has none
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began))
     facts = {"commit": commit, "run_id": run_id, "dirty": "true" if dirty else None, "partial": suite.reason}
     properties = "".join(f"<property{attributes(name=key, value=text)}/>" for key, text in facts.items() if text)
@@ -335,7 +335,11 @@ def said(failure: Mapping[str, str]) -> str:
 
 
 def attributes(**pairs: object) -> str:
-    return "".join(f' {name}="{xml(str(value))}"' for name, value in pairs.items())
+    return "".join(f' {name}="{attribute(str(value))}"' for name, value in pairs.items())
+
+
+def attribute(text: str) -> str:
+    return xml(text).replace("\n", "&#10;")  # as it stands, a reader would make a space of it
 
 
 def xml(text: str) -> str:
@@ -459,6 +463,8 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
     if foreign := settings["omit"]:
         known = cov.get_option("run:omit")
         cov.set_option("run:omit", [*(known if isinstance(known, list) else ()), *foreign])
+    if "multiprocessing" in str(cov.get_option("run:concurrency")):  # its processes read the project's configuration
+        os.environ["COVERAGE_FILE"] = settings["data_file"]
     cov.start()
     if not worker:
         line = json.dumps({"core": dict(cov.sys_info()).get("core")})
@@ -470,9 +476,7 @@ def run_suite(settings_file: str, pytest_args: list[str]) -> int:
     try:
         settings = enter_suite(settings_file)
     except Exception as error:  # a broken configuration; the parent says so
-        settings = json.loads(Path(settings_file).read_text("utf-8"))
-        abort = json.dumps({"abort": f"{type(error).__name__}: {error}"})
-        Path(settings["records"]).write_text(abort + "\n", "utf-8")
+        give_up(settings_file, f"coverage cannot start: {type(error).__name__}: {error}; mend the configuration")
         return 4
     import pytest  # only now: what pytest imports is measured too
 
@@ -484,8 +488,17 @@ def run_suite(settings_file: str, pytest_args: list[str]) -> int:
 
         if cov := coverage.Coverage.current():
             cov.stop()
-            cov.save()
+            try:
+                cov.save()
+            except Exception as error:
+                give_up(settings_file, f"coverage cannot be saved: {error}; make room for it")
     return status
+
+
+def give_up(settings_file: str, why: str) -> None:
+    settings = json.loads(Path(settings_file).read_text("utf-8"))
+    with contextlib.suppress(OSError), Path(settings["records"]).open("a", encoding="utf-8") as records:
+        records.write(json.dumps({"abort": why}) + "\n")
 
 
 @dataclass(frozen=True)
@@ -710,11 +723,11 @@ def validate(run: Run, settings: Settings, env: Mapping[str, str]) -> int:
     return subprocess.run(command, env=dict(env), check=False).returncode
 
 
-def report_coverage(capture: Capture, run: Run, core: str | None) -> dict[str, Any] | None:
+def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] | None:
     """Write coverage.xml from the capture's data; its counts, or None if nothing was measured."""
     import coverage  # the environment is validated by now
 
-    data_files = sorted(capture.folder.glob(".coverage*"))
+    data_files = [path for path in sorted(capture.folder.glob(".coverage*")) if not path.name.endswith("-journal")]
     if not data_files:
         return None
     temporary = capture.folder / "coverage.xml"
@@ -733,8 +746,10 @@ def report_coverage(capture: Capture, run: Run, core: str | None) -> dict[str, A
     except coverage.exceptions.NoDataError:
         return None
     except (coverage.CoverageException, OSError) as error:
+        if suite.reason:  # killed while it wrote them: the tests count for more
+            return None
         raise EvidenceError(f"coverage data: {one_line(error)}; mend it or pass --skip coverage") from None
-    return {"core": core, **coverage_counts(run.artifacts / "coverage.xml", run.root)}
+    return {"core": suite.core, **coverage_counts(run.artifacts / "coverage.xml", run.root)}
 
 
 def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
@@ -928,7 +943,7 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     """Write every artifact of the capture; returns the baseline. A partial one moves no ladder and no map."""
     env = child_env(run, settings)
     with watch.stage("coverage"):
-        coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite.core)
+        coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite)
     with watch.stage("durations"):
         durations = durations_body(suite, settings.top)
         run.write("durations.json", DURATIONS_VERSION, durations)
@@ -966,7 +981,8 @@ def scope(suite: Suite, settings: Settings) -> dict[str, Any]:
 
 def read_signature(run: Run, settings: Settings) -> dict[str, Any] | None:
     path = run.artifacts / "env.signature.json"
-    return None if "environment" in settings.skip or not path.exists() else read_artifact(path)
+    skipped = "environment" in settings.skip or os.environ.get("TPR_ENV_VALIDATE") == "skip"
+    return None if skipped or not path.exists() else read_artifact(path)
 
 
 def child_env(run: Run, settings: Settings) -> dict[str, str]:
@@ -1008,8 +1024,9 @@ def capture_suite(run: Run, settings: Settings, stops: Stops) -> int:
 
 def conclude(run: Run, settings: Settings, capture: Capture, suite: Suite, watch: Stopwatch) -> int:
     """Write and show what a capture measured; its exit code."""
-    if not suite.tests:
-        drop(capture)
+    if not suite.tests or suite.abort:
+        if not suite.tests:
+            drop(capture)
         refuse_empty(suite, settings)
     baseline = write_evidence(run, settings, capture, suite, watch)
     if capture.data_file.exists():
@@ -1095,7 +1112,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 def refuse_empty(suite: Suite, settings: Settings) -> None:
     """No finished test is no evidence: earlier artifacts stay as they are."""
     if suite.abort:
-        raise EvidenceError(f"{settings.root}: coverage cannot start: {suite.abort}; mend the configuration")
+        raise EvidenceError(f"{settings.root}: {suite.abort}")
     if suite.collect_errors:
         first = suite.collect_errors[0]
         raise RedSuiteError(
@@ -1131,9 +1148,10 @@ def salvage(run: Run, dead: Capture) -> None:
 
 def recover(run: Run, settings: Settings) -> int:
     """Write the partial metrics of the last capture that was killed, from its records."""
-    found = dead_captures(run.artifacts)
+    found, place = dead_captures(run.artifacts), run.artifacts / ".capture"
     if not found:
-        raise EvidenceError(f"{run.artifacts / '.capture'}: expected a killed capture, found none; capture instead")
+        living = "one whose suite still runs; wait for its end" if place.exists() else "none; capture instead"
+        raise EvidenceError(f"{place}: expected a killed capture, found {living}")
     for older in found[:-1]:
         salvage(run, older)
     suite = replace(found[-1].suite(), reason="the capture was killed")
@@ -1193,7 +1211,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
     add("--failfast-mode", type=mode, default=env.get("TPR_FAILFAST_MODE", "off"), help="off (default), soft or hard")
     add("--skip", action="append", default=[], choices=STAGES, help="leave a stage out (repeatable)")
     add("--top", type=count, default=25, metavar="N", help="how many slowest tests (default 25)")
-    add("--timeout", type=float, metavar="SECONDS", help="stop the suite after this long")
+    add("--timeout", type=span, metavar="SECONDS", help="stop the suite after this long")
     add("--source", action="append", default=[], help="measure this folder or package (default: coverage's own)")
     add("--trace-all", action="store_true", help="trace pytest's own code between tests too (slower, same lines)")
     add("--rebaseline", action="store_true", help="make this capture the ladder's baseline")
@@ -1204,13 +1222,12 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
     add("--recover", action="store_true", help="write what a killed capture had measured, and stop")
     args = parser.parse_args(words[:cut])
     promise = Promise(args.coverage_baseline, args.coverage_target, args.coverage_tolerance, args.reason)
-    skip = frozenset(args.skip) | ({"environment"} if env.get("TPR_ENV_VALIDATE") == "skip" else set())
     settings = Settings(
         root=args.root,
         mode=args.failfast_mode,
         promise=promise,
         quiet=args.quiet,
-        skip=skip,
+        skip=frozenset(args.skip),
         top=args.top,
         rebaseline=args.rebaseline,
         pause=not args.trace_all,
@@ -1233,14 +1250,22 @@ def count(text: str) -> int:
     return int(text)
 
 
-def rate(text: str) -> float:
+def bounded(text: str, largest: float, wanted: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got {text!r}")
+    if not 0 <= value <= largest:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
     return value
+
+
+def rate(text: str) -> float:
+    return bounded(text, 100, "a number from 0 to 100")
+
+
+def span(text: str) -> float:
+    return bounded(text, threading.TIMEOUT_MAX, "a number of seconds")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
