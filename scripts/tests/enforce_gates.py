@@ -1089,7 +1089,7 @@ class Evidence:
         document = self.need("flake.report.json")
         rows = [row for row in pick(document, "flaky", list) if isinstance(row, dict)]
         runs = [row for row in pick(document, "runs", list) if isinstance(row, dict) and not row.get("set_aside")]
-        fresh = [row for row in rows if not settled or last_failure(row, document) > settled]
+        fresh = [row for row in rows if not settled or str(row.get("last_failed") or "unknown") > settled]
         left_out = len(rows) - len(fresh)
         return Rate(
             hits=len(fresh),
@@ -1116,14 +1116,6 @@ def ladder_path(run: Run) -> Path:
 
 def reason_text(row: Mapping[str, Any]) -> str:
     return one_line(f"{row.get('code')}: expected {row.get('expected')}, got {row.get('actual')}")
-
-
-def last_failure(row: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """When a flaky test last failed: the latest of the clusters that it belongs to; unknown counts as just now."""
-    signatures = row.get("signatures") or ()
-    clusters = [cluster for cluster in report.get("clusters", ()) if isinstance(cluster, dict)]
-    seen = [str(cluster.get("last_seen")) for cluster in clusters if cluster.get("signature") in signatures]
-    return max(seen, default="now")
 
 
 def judge(gate: str, evidence: Evidence, settings: Settings) -> Verdict:

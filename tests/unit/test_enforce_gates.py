@@ -582,11 +582,10 @@ class Project:
         if name == "baseline.metrics.json":
             self.run.write_bytes("baseline.metrics.hash", f"sha256:{digest}\n".encode())
 
-    def flakes(self, flaky: int, last_seen: str = "2026-01-01T00:00:00Z") -> None:
-        rows = [{"id": f"t.py::test_{number}", "signatures": ["s"]} for number in range(flaky)]
-        clusters = [{"signature": "s", "last_seen": last_seen}]
+    def flakes(self, flaky: int, last_failed: str | None = "2026-01-01T00:00:00.000000Z") -> None:
+        rows = [{"id": f"t.py::test_{number}", "last_failed": last_failed} for number in range(flaky)]
         runs = [{"run_id": str(number), "set_aside": number == 0} for number in range(30)]
-        body = {"runs": runs, "flaky": rows, "tests_observed": 200, "clusters": clusters}
+        body = {"runs": runs, "flaky": rows, "tests_observed": 200}
         self.run.write("flake.report.json", "1.0.0", body)
 
     def properties(self, false_failures: int) -> None:
@@ -936,14 +935,17 @@ def test_resolved_evidence_does_not_fire_again_but_new_evidence_does(project: Pr
     assert project.incidents() == [".lock", "r", "r.2"]
 
 
-def test_flakes_that_last_failed_before_their_incident_was_resolved_count_no_more(project: Project) -> None:
+@pytest.mark.parametrize("later", ["2999-01-01T00:00:00.000000Z", None], ids=["later", "no time"])
+def test_flakes_that_last_failed_before_their_incident_was_resolved_count_no_more(
+    project: Project, later: str | None
+) -> None:
     project.flakes(20)
     project.enforce("--quiet")
     project.enforce("--resolve", "r", "--reason", "mended")
     project.flakes(19)
     project.enforce("--quiet")
     assert (project.triggers()["flakes"], project.incidents()) == (QUIET, [".lock", "r"])
-    project.flakes(18, last_seen="2999-01-01T00:00:00Z")
+    project.flakes(18, later)
     project.enforce("--quiet")
     assert (project.triggers()["flakes"], project.incidents()) == (FIRED, [".lock", "r", "r.2"])
 
