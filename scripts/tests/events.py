@@ -130,7 +130,7 @@ def _hint() -> re.Pattern[str]:
     groups = {"_": ["[a-z0-9]{16}"]}
     for hint in _HINTS:
         at = max(range(len(hint)), key=lambda place: _COMMON.find(hint[place]) % 99)
-        groups.setdefault(hint[at], []).append(f"(?<={hint[: at + 1]}){hint[at + 1 :]}")
+        groups.setdefault(hint[at], []).append(f"{hint[at + 1 :]}(?<={hint})")
     return re.compile("|".join(f"{mark}(?:{'|'.join(rest)})" for mark, rest in groups.items()))
 
 
