@@ -135,6 +135,16 @@ def test_the_history_file_tells_the_same_without_secrets(tmp_path: Path) -> None
     assert len(list(suite.iter("testcase"))) == 5
 
 
+def test_tests_whose_names_differ_in_a_secret_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "test_secrets.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('url', ['ghp_' + 'a1' * 18, 'ghp_' + 'b2' * 18])\n"
+        "def test_url(url):\n    pass\n"
+    )
+    _, artifacts, _ = capture(tmp_path)
+    ids = [row["id"] for row in read_artifact(artifacts / "durations.json")["tests"]]
+    assert ids == [f"test_secrets.py::test_url[[redacted]]#{number}" for number in (1, 2)]
+
+
 def test_what_finished_before_a_crash_is_kept_with_the_test_in_flight(tmp_path: Path) -> None:
     _, artifacts, _ = capture(sample("crashing", tmp_path))
     found = baseline(artifacts)

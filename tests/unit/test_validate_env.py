@@ -295,7 +295,7 @@ REQUIREMENTS = {
     "range": ("a >=1, <2", {"a": {">=1,<2"}}),
     "any version": ("a", {"a": set()}),
     "direct": ("a @ https://x/a-1.whl\nb[c]@file:///b", {"a": set(), "b": set()}),
-    "options": ("-r other.txt\n--index-url x\n-e .\n-c c.txt", {}),
+    "options": ("-r other.txt\n--no-binary x\n-e .\n-c c.txt", {}),
     "addresses and paths": ("git+https://x/y@z#egg=y\n./a\n/b/c.whl\nd-1.0.tar.gz\nhttps://x/e.zip", {}),
     "marker holds": (f"a==1 ; sys_platform == '{sys.platform}'", {"a": {"==1"}}),
     "marker does not": ('a==1 ; sys_platform != "win32"\nb==1;os_name=="none"', {"a": {"==1"}}),
