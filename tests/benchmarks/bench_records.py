@@ -91,8 +91,13 @@ def bench_hook(tests: int, rounds: int, count: bool) -> None:
             }
     for name, pairs in costs.items():
         each = [whole.seconds - start.seconds for whole, start in pairs]
-        more = [1e6 * (own - base) / tests for own, base in zip(each, [w.seconds - s.seconds for w, s in costs["pytest"]], strict=True)]
-        ratio = statistics.median(own / base for own, base in zip(each, [w.seconds - s.seconds for w, s in costs["pytest"]], strict=True))
+        more = [
+            1e6 * (own - base) / tests
+            for own, base in zip(each, [w.seconds - s.seconds for w, s in costs["pytest"]], strict=True)
+        ]
+        ratio = statistics.median(
+            own / base for own, base in zip(each, [w.seconds - s.seconds for w, s in costs["pytest"]], strict=True)
+        )
         memory = statistics.median(whole.memory for whole, _ in pairs) - statistics.median(
             whole.memory for whole, _ in costs["pytest"]
         )
@@ -131,7 +136,9 @@ def bench_artifacts(tests: int, rounds: int) -> None:
     for number, found in costs.items():
         seconds = statistics.median(cost.seconds for cost in found)
         memory = statistics.median(cost.memory for cost in found) / 1024
-        print(f"{number:>8} records  {seconds:6.2f} s CPU  {seconds - start:6.2f} s without start-up  {memory:6.1f} MiB")
+        print(
+            f"{number:>8} records  {seconds:6.2f} s CPU  {seconds - start:6.2f} s without start-up  {memory:6.1f} MiB"
+        )
 
 
 def main() -> int:
