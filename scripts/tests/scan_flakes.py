@@ -68,11 +68,12 @@ STRIP, MAX_REASONS = 30, 20  # runs and reasons that the table shows
 
 
 class Seen(NamedTuple):
-    """A test in one run that is not set aside: its attempts in order, p passed and f failed."""
+    """A test in one run: its attempts in order, p passed and f failed; aside: an outage's result, not its own."""
 
     run: int
     commit: str | None
     attempts: str
+    aside: bool = False
 
     @property
     def failed(self) -> bool:
@@ -101,15 +102,16 @@ class Verdict:
     breakages: tuple[Breakage, ...] = ()
 
 
-def judge(seen: Sequence[Seen]) -> Verdict:
-    """The verdict on one test from its runs in order, those left out that are set aside."""
+def judge(sequence: Sequence[Seen]) -> Verdict:
+    """The verdict on one test from its runs in order."""
+    seen = own_results(sequence)
     loose, bunched = split_streaks([one.failed for one in seen])
     breakages = tuple(breakage_of(seen, streak) for streak in bunched)
     recovered = tuple(one.run for one in seen if one.recovered)
     if recovered:
         return Verdict("flaky", "passed_on_rerun", recovered, breakages)
     passed_on = {one.commit for one in seen if not one.failed} - {None}
-    failures = [seen[place] for streak in loose for place in streak]
+    failures = [seen[place] for streak in loose for place in streak if not seen[place].aside]
     disagreed = tuple(one.run for one in failures if one.commit in passed_on and one.attempts == "f")
     if disagreed:
         return Verdict("flaky", "same_commit", disagreed, breakages)
@@ -117,6 +119,18 @@ def judge(seen: Sequence[Seen]) -> Verdict:
     if len(loose) > 1 or any(len(streak) == 1 for streak in returned):
         return Verdict("suspected", "across_commits", tuple(one.run for one in failures), breakages)
     return Verdict(breakages=breakages + tuple(breakage_of(seen, streak) for streak in loose))
+
+
+def not_only_outages(sequence: Sequence[Seen]) -> bool:
+    return any("f" in one.attempts and not one.aside for one in sequence)
+
+
+def own_results(sequence: Sequence[Seen]) -> list[Seen]:
+    """Without what is set aside; but a failure in an outage amid failures of its own belongs to their streak."""
+    groups = ([*group] for _, group in groupby(sequence, key=lambda one: one.failed))
+    return [
+        one for group in groups for one in group if not one.aside or (one.failed and not all(o.aside for o in group))
+    ]
 
 
 def split_streaks(failed: Sequence[bool]) -> tuple[list[list[int]], list[list[int]]]:
@@ -167,32 +181,35 @@ class Outage(NamedTuple):
     run: int
     kind: str  # outage: the whole run is set aside; partial outage: these tests' results in it are
     tests: frozenset[str]
-    signature: str | None = None
 
 
-def find_outages(ran: Sequence[int], failed: Sequence[Mapping[str, Collection[str]]]) -> list[Outage]:
+Lasting = Sequence[Collection[str]]  # per run: tests that fail for long around it
+
+
+def find_outages(
+    ran: Sequence[int], failed: Sequence[Mapping[str, Collection[str]]], lasting: Lasting
+) -> list[Outage]:
     """The outages among runs: `ran` tests each, `failed` names those that failed and by which signatures.
 
-    Tests that fail for long anyway (`lasting`) are to be left out of `failed`: they are broken, with no outage.
+    Tests that fail for long anyway (`lasting`, per run) are broken, with no outage: they do not count.
     """
-    whole = [run for run, tests in enumerate(failed) if is_outage(ran[run], len(tests))]
+    sudden = [
+        {test: why for test, why in tests.items() if test not in lasting[run]} for run, tests in enumerate(failed)
+    ]
+    whole = {run for run, tests in enumerate(sudden) if is_outage(ran[run], len(tests))}
+    counts = {run: len(tests) for run, tests in enumerate(sudden) if run not in whole}
+    hit: defaultdict[int, set[str]] = defaultdict(set)
+    for run, count in counts.items():
+        if is_burst(count, [other for place, other in counts.items() if place != run]):
+            hit[run].update(sudden[run])
+    signatures = Counter((why, run) for run in counts for whys in sudden[run].values() for why in {*whys})
+    totals = Counter(why for why, run in signatures.elements())
+    for (why, run), count in signatures.items():
+        usual = (totals[why] - count + 1) / max(1, len(counts) - 1)
+        if count >= SIGNATURE_TESTS and poisson_tail(count, usual) < SIGNATURE_CHANCE:
+            hit[run].update(test for test, whys in failed[run].items() if why in whys)
     outages = [Outage(run, "outage", frozenset(failed[run])) for run in whole]
-    rest = [run for run in range(len(ran)) if run not in whole]
-    counts = {run: len(failed[run]) for run in rest}
-    bursts = [run for run in rest if is_burst(counts[run], [counts[other] for other in rest if other != run])]
-    outages += [Outage(run, "partial outage", frozenset(failed[run])) for run in bursts]
-    by_signature: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for run in rest:
-        for test, signatures in failed[run].items():
-            for signature in signatures:
-                by_signature[signature][run].add(test)
-    for signature, runs in by_signature.items():
-        total = sum(map(len, runs.values()))
-        for run, tests in runs.items():
-            usual = (total - len(tests) + 1) / max(1, len(rest) - 1)
-            if len(tests) >= SIGNATURE_TESTS and poisson_tail(len(tests), usual) < SIGNATURE_CHANCE:
-                outages.append(Outage(run, "partial outage", frozenset(tests), signature))
-    return outages
+    return sorted(outages + [Outage(run, "partial outage", frozenset(tests)) for run, tests in hit.items()])
 
 
 def is_outage(ran: int, failed: int) -> bool:
@@ -218,14 +235,17 @@ def poisson_tail(count: int, mean: float) -> float:
     return min(1.0, tail)
 
 
-def lasting(ran: Sequence[int], failed: Collection[int]) -> Collection[int]:
-    """Of the runs in which a test failed, those in which it failed for long: STREAK runs in a row, or most runs."""
-    if len(failed) * 2 > len(ran):
-        return failed
-    if len(failed) < STREAK:
-        return ()
-    rows = ([*runs] for failing, runs in groupby(ran, failed.__contains__) if failing)
-    return {run for streak in rows if len(streak) >= STREAK for run in streak}
+def lasting_runs(ran: Sequence[int], failed: Collection[int]) -> set[int]:
+    """Of the runs in which a test failed, those with STREAK failing runs in a row, or no passed one beside them."""
+    groups = [(failing, [*runs]) for failing, runs in groupby(ran, failed.__contains__)]
+    long = {run for failing, runs in groups if failing and len(runs) >= STREAK for run in runs}
+    passed = {run for failing, runs in groups if not failing for run in (runs[0], runs[-1])}
+    alone = {
+        run
+        for run, before, after in zip(ran, [None, *ran], [*ran[1:], None], strict=False)
+        if not {before, after} & passed
+    }
+    return long | (alone & set(failed))
 
 
 def wilson(hits: int, total: int) -> tuple[float, float] | None:
@@ -1195,11 +1215,11 @@ class Scan:
         }
         self.outages = self.find_outages()
         self.aside = {outage.run for outage in self.outages if outage.kind == "outage"}
-        self.hit = {(run, test) for run, _, tests, _ in self.outages for test in tests}
+        self.hit = {(run, test) for run, _, tests in self.outages for test in tests}
         self.ids = self.shown_ids()
         sequences = {test: self.seen_of(test) for test in self.places}
-        self.seen = {test: seen for test, seen in sequences.items() if any("f" in one.attempts for one in seen)}
-        self.verdicts = {test: judge(seen) for test, seen in self.seen.items()}
+        self.verdicts = {test: judge(sequence) for test, sequence in sequences.items() if not_only_outages(sequence)}
+        self.seen = {test: [one for one in sequences[test] if not one.aside] for test in self.verdicts}
 
     def find_outages(self) -> list[Outage]:
         reports = self.history.reports
@@ -1207,24 +1227,23 @@ class Scan:
         for run, tests in enumerate(self.history.failed):
             for test in tests:
                 failing[test].add(run)
-        long = {test: lasting(self.places[test], runs) for test, runs in failing.items()}
-        failed = [
-            {t: why for t, why in tests.items() if run not in long[t]} for run, tests in enumerate(self.reasons)
-        ]
-        outages = find_outages([report.ran for report in reports], failed)
+        lasting: list[set[str]] = [set() for _ in reports]
+        for test, runs in failing.items():
+            for run in lasting_runs(self.places[test], runs):
+                lasting[run].add(test)
+        outages = find_outages([report.ran for report in reports], self.reasons, lasting)
         known = {outage.run for outage in outages if outage.kind == "outage"}
-        outages += [
-            Outage(run, "outage", frozenset()) for run, r in enumerate(reports) if r.overflow and run not in known
+        return outages + [
+            Outage(n, "outage", frozenset()) for n, r in enumerate(reports) if r.overflow and n not in known
         ]
-        return sorted(outages, key=lambda outage: (outage.run, outage.kind, outage.signature or ""))
 
     def seen_of(self, test: str) -> list[Seen]:
         seen = []
         for run in self.places[test]:
-            if run not in self.aside and (run, test) not in self.hit:
-                report, record = self.history.reports[run], self.history.failed[run].get(test)
-                commit = None if report.dirty else report.commit  # changed files: no two such runs are the same
-                seen.append(Seen(run, commit, record.attempts if record else "p"))
+            report, record = self.history.reports[run], self.history.failed[run].get(test)
+            commit = None if report.dirty else report.commit  # changed files: no two such runs are the same
+            aside = run in self.aside or (run, test) in self.hit
+            seen.append(Seen(run, commit, record.attempts if record else "p", aside))
         return seen
 
     def shown_ids(self) -> dict[str, str]:
@@ -1357,7 +1376,7 @@ class Scan:
 
     def outage_row(self, outage: Outage) -> dict[str, Any]:
         counts = Counter(r for test in outage.tests for r in self.reasons[outage.run].get(test, ()))
-        reason = outage.signature or min(counts, key=lambda r: (-counts[r], r), default=None)
+        reason = min(counts, key=lambda r: (-counts[r], r), default=None)
         return {
             "file": self.history.files[outage.run],
             "kind": outage.kind,
