@@ -106,9 +106,8 @@ def reasons_of(facts: Facts) -> list[Row]:
     found = [*python_reasons(facts.wanted_python)]
     if facts.lock is None:
         found.append(reason("lock_unreadable", "a lock that can be read", facts.problem, "lock the project anew"))
-    else:
-        found += [] if facts.free else lock_reasons(facts.lock, facts.known)
-        found += package_reasons(facts.lock, facts.packages)
+    elif not facts.free:  # a lock that came with somebody's project was never this environment's
+        found += [*lock_reasons(facts.lock, facts.known), *package_reasons(facts.lock, facts.packages)]
     found += modified_reasons(facts.changed, facts.packages)
     wanted = [tool for tool in TOOLS if not (tool in facts.packages or (facts.free and tool == "hypothesis"))]
     found += [reason("tool_missing", tool, "not installed", f"python -m pip install {tool}") for tool in wanted]
@@ -465,7 +464,8 @@ def record(run: Run, args: argparse.Namespace, _began: float) -> int:
 # The throw-away project of the drills is valid; each drill changes one thing (files: None removes one) and must be
 # refused for that alone. A changed lock is recorded anew unless the drill itself says what is recorded.
 GOOD_LOCK = "".join(f"{name}==1.0\n" for name in GUARDED)
-NO_HYPOTHESIS = {"site/hypothesis-1.0.dist-info": None, LOCKS[0]: GOOD_LOCK.replace("hypothesis==1.0\n", "")}
+EMPTY_FILE = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
+NO_HYPOTHESIS = {"site/hypothesis-1.0.dist-info/RECORD": None, LOCKS[0]: GOOD_LOCK.replace("hypothesis==1.0\n", "")}
 DRILLS: tuple[tuple[str, Changes, Changes], ...] = (
     ("", {}, {}),
     ("python_minor_mismatch", {PYTHON_FILE: "3.0\n"}, {}),
@@ -528,19 +528,15 @@ def tried(files: Changes, variables: Changes) -> tuple[list[str], float]:
         return [] if done.returncode == 0 else [f"exit {done.returncode}"], seconds
 
 
-def make_project(root: Path, files: Changes) -> None:
-    """A valid project with five distributions of one file each, but for `files`."""
-    wanted: dict[str, str | None] = {PYTHON_FILE: f"{HERE}\n", LOCKS[0]: GOOD_LOCK}
+def make_project(root: Path, changes: Changes) -> None:
+    """A valid project with five distributions of one empty file each, but for `changes`."""
+    files: dict[str, str | None] = {PYTHON_FILE: f"{HERE}\n", LOCKS[0]: GOOD_LOCK}
     for name in GUARDED:
-        source = root / "site" / f"{name}.py"
-        source.parent.mkdir(exist_ok=True)
-        source.write_text(f"# {name}\n", "utf-8")
-        entry = f"{source.name},{record_hash(str(source), 'sha256')},\n"
-        wanted |= {f"site/{name}-1.0.dist-info/RECORD": entry}
-    wanted |= {HASH_FILE: f"{sha256((files.get(LOCKS[0]) or GOOD_LOCK).encode())}  {LOCKS[0]}\n", **files}
-    gone = tuple(f"{name}/" for name, text in files.items() if text is None)
-    for name, text in wanted.items():
-        if text is not None and not name.startswith(gone):
+        files |= {f"site/{name}.py": "", f"site/{name}-1.0.dist-info/RECORD": f"{name}.py,{EMPTY_FILE},0\n"}
+    recorded = sha256((changes.get(LOCKS[0]) or GOOD_LOCK).encode())
+    files |= {HASH_FILE: f"{recorded}  {LOCKS[0]}\n", **changes}
+    for name, text in files.items():
+        if text is not None:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text, "utf-8")
 
@@ -560,6 +556,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--drill", action="store_true", help="provoke every reason on throw-away projects")
     add("--require-env", action="append", default=[], metavar="NAME", help="a variable that must be set (repeatable)")
     add("--allow-unrecorded", action="store_true", help="accept a project that has recorded nothing to differ from")
+    parser.usage = "%(prog)s [flags]"
     args = parser.parse_args(argv)
     switch = os.environ.get("TPR_ENV_VALIDATE", "enable")
     if switch not in SWITCH:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -519,6 +520,7 @@ def test_a_fork_that_happens_amid_an_append_still_logs(run: Run) -> None:
     with run.log._guard:  # as another thread of the parent would hold it
         child = os.fork()
         if child == 0:
+            signal.alarm(10)  # rather than hang
             try:
                 run.log.info(EVENT, who="child")
             finally:
