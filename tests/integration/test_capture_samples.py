@@ -135,6 +135,15 @@ def test_the_history_file_tells_the_same_without_secrets(tmp_path: Path) -> None
     assert len(list(suite.iter("testcase"))) == 5
 
 
+def test_a_lock_that_nobody_recorded_does_not_stop_a_capture(tmp_path: Path) -> None:
+    root = sample("passing", tmp_path)
+    (root / "uv.lock").write_text('version = 1\n[[package]]\nname = "pytest"\nversion = "1.0"\n')
+    line = [sys.executable, str(COLLECT), "--root", str(root), "--quiet", "--skip", "flakes"]
+    done = subprocess.run(line, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0
+    assert read_artifact(root / "artifacts" / "env.signature.json")["recorded"] is False
+
+
 def test_tests_whose_names_differ_in_a_secret_stay_apart(tmp_path: Path) -> None:
     (tmp_path / "test_secrets.py").write_text(
         "import pytest\n@pytest.mark.parametrize('url', ['ghp_' + 'a1' * 18, 'ghp_' + 'b2' * 18])\n"
