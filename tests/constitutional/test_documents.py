@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAN, README = ROOT / "scripts" / "tests" / "PLAN.md", ROOT / "README.md"
 DOCUMENTS = pytest.mark.parametrize("document", [PLAN, README], ids=["PLAN.md", "README.md"])
 OTHERS_FLAGS = set(
-    "--require-hashes --branch --cov --cov-branch --cov-report --junitxml --durations --help -x --lf --ff --nf --sw --collect-only".split()
+    "--require-hashes --branch --cov --cov-branch --cov-report --junitxml --durations --help -x "
+    "--lf --ff --nf --sw --collect-only".split()
 )
 OTHERS_FILES = {"coverage.py", "test_formatting.py"}
 PASSING = {"settings.json", "records.jsonl", "reference.json"}  # files that a run removes, or keeps to itself
