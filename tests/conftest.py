@@ -25,3 +25,11 @@ def plain_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(("TPR_", "GITHUB_")) and name != PLUGINS]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def coverage_stays_at_home() -> Iterator[None]:
+    """A test that uses coverage in another folder must not move the measurement of this suite there."""
+    yield
+    if files := sys.modules.get("coverage.files"):
+        files.set_relative_directory()
