@@ -62,6 +62,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     return (yield)
 
 
+@pytest.hookimpl(trylast=True)  # pytest's JUnit writer is there by then
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("tpr-records"):
         return

@@ -452,7 +452,6 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
     cov = coverage.Coverage(
         data_file=settings["data_file"],
         data_suffix=f"worker.{os.getpid()}" if worker else None,
-        branch=True,
         source=settings["source"] or None,
     )
     cov.set_option("run:parallel", False)
@@ -463,8 +462,10 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
     if foreign := settings["omit"]:
         known = cov.get_option("run:omit")
         cov.set_option("run:omit", [*(known if isinstance(known, list) else ()), *foreign])
-    if "multiprocessing" in str(cov.get_option("run:concurrency")):  # its processes read the project's configuration
+    if "multiprocessing" in str(cov.get_option("run:concurrency")):  # its processes read the project's file alone
         os.environ["COVERAGE_FILE"] = settings["data_file"]
+    else:
+        cov.set_option("run:branch", True)
     cov.start()
     if not worker:
         line = json.dumps({"core": dict(cov.sys_info()).get("core")})
