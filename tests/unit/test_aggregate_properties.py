@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 SETTINGS = Settings(
-    root=Path("/root"),
+    root=Path("/project"),
     runs=3,
     jobs=1,
     seed=7,
@@ -36,7 +36,7 @@ SETTINGS = Settings(
 )
 FUZZ = replace(SETTINGS, seed=None, examples=50)
 PLAN = Plan("tpr", (), 7, None, "")
-EXAMPLE = {"representation": "test_a(x=9)", "error": "E at /root/t.py:3", "location": "/root/t.py:3"}
+EXAMPLE = {"representation": "test_a(x=9)", "error": "E at /project/t.py:3", "location": "/project/t.py:3"}
 FINDING = {**EXAMPLE, "reproduction": "@reproduce_failure('6.1', b'AA==')"}
 
 
@@ -438,8 +438,8 @@ def test_findings_are_replayed_by_line_and_searched_ones_by_seed() -> None:
 @pytest.mark.parametrize(
     ("trial", "expected"),
     [
-        (Trial(1, 7, problem="status 4"), "/root: status 4"),
-        (Trial(1, 7, found=()), "/root: expected tests with @given, found none"),
+        (Trial(1, 7, problem="status 4"), "/project: status 4"),
+        (Trial(1, 7, found=()), "/project: expected tests with @given, found none"),
         (
             Trial(1, 7, found=("a",), uncollected=[{"id": "u.py", "message": "no x", "property": True}]),
             "u.py: cannot be imported: no x",
