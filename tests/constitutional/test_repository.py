@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 FIVE = ("pytest", "hypothesis", "coverage", "pyyaml", "defusedxml")
 PLACES = re.compile(  # where a package could come from is each machine's own affair
-    r"pypi[.]org|pythonhosted[.]org|npmjs[.](?:org|com)|debian[.]org|(?:extra-)?index[-_]url|find[-_]links|trusted[-_]host",
+    r"pypi[.]org|python[h]osted[.]org|npmjs[.](?:org|com)|debian[.]org|(?:extra-)?index[-_]url|find[-_]links|trusted[-_]host",
     re.IGNORECASE,
 )
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
@@ -93,7 +93,7 @@ def test_nothing_names_a_registry_or_an_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["https://files.pythonhosted" + ".org/x", "--index" + "-url x", "PIP_EXTRA_INDEX" + "_URL=x"]
+    "text", ["https://files.python" + "hosted.org/x", "--index" + "-url x", "PIP_EXTRA_INDEX" + "_URL=x"]
 )
 def test_a_registry_is_found(text: str) -> None:
     assert PLACES.search(text)
