@@ -23,19 +23,13 @@ import argparse
 import hashlib
 import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
-from html import unescape
 from itertools import count
 from pathlib import Path
 from types import NoneType
@@ -51,6 +45,7 @@ from events import (
     one_line,
     read_artifact,
     read_log,
+    write_atomic,
 )
 
 try:
@@ -74,6 +69,7 @@ FORCED_OFF, FORCED_OFF_VERSION = "failfast.forced_off.json", "1.0"  # 1.0 first;
 HERE = Path(__file__).resolve().parent
 PASS, FAIL, UNKNOWN = "pass", "fail", "insufficient data"
 FIRED, QUIET, UNCONFIRMED = "fired", "quiet", "not confirmed"
+UNREADABLE = "not readable"
 
 
 GATES = {  # gate: how hard it is, what follows where it does not pass
@@ -1026,8 +1022,10 @@ class Evidence:
     @cached_property
     def run_id(self) -> str:
         """The run to be judged: the chain's, or by hand the one of the baseline."""
-        baseline = None if os.environ.get("TPR_RUN_ID") else self.document("baseline.metrics.json")
-        return str(baseline["run_id"]) if baseline else self.run.id
+        with suppress(EvidenceError):
+            if not os.environ.get("TPR_RUN_ID") and (baseline := self.document("baseline.metrics.json")):
+                return str(baseline["run_id"])
+        return self.run.id
 
     @cached_property
     def case(self) -> Case:
@@ -1211,8 +1209,11 @@ def check_report(artifacts: Path) -> None:
     """coverage.xml carries no digest of its own: its totals must be the baseline's."""
     capture = read_capture(read_artifact(artifacts / "baseline.metrics.json"))
     path = artifacts / "coverage.xml"
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        head = stream.read(4096)
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            head = stream.read(4096)
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}; capture again") from None
     stated = [int(found[1]) if (found := re.search(rf'\b{name}="(\d+)"', head)) else -1 for name in REPORT_TOTALS]
     line, branch = (capture.totals.get(metric, NOTHING) for metric in METRICS)
     counts = [line.valid, line.covered, branch.valid, branch.covered]
@@ -1293,7 +1294,7 @@ def triggers_of(evidence: Evidence, settings: Settings) -> list[Trigger]:
         except AbsentError as error:
             found.append(Trigger(name, UNKNOWN, "no data", "", (f"there is no {error}",)))
         except EvidenceError as error:
-            found.append(Trigger(name, UNKNOWN, "not readable", "", (one_line(error),)))
+            found.append(Trigger(name, UNKNOWN, UNREADABLE, "", (one_line(error),)))
     return found
 
 
@@ -1345,6 +1346,8 @@ def open_incident(
     evidence: Evidence, new: list[Trigger], verdicts: list[Verdict], again: Callable[[Path], Capture | str]
 ) -> dict[str, Trigger]:
     """Snapshot, second capture, confirmation, re-evaluation: the incident, if a trigger still fires after that."""
+    import shutil  # with an incident only
+
     run, place = evidence.run, incidents_folder(evidence.run.artifacts)
     for left_over in place.glob(".building-*"):  # of a gate that was killed: the lock says that none runs
         shutil.rmtree(left_over, ignore_errors=True)
@@ -1521,6 +1524,9 @@ def resolve(run: Run, name: str, reason: str, github_env: Path | None) -> str:
 @contextmanager
 def stop_on_term() -> Iterator[None]:
     """SIGTERM as Ctrl-C, so that what runs below is stopped and what was begun is cleared away."""
+    import signal  # with a second capture only
+    import threading
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -1542,7 +1548,7 @@ def recapture(evidence: Evidence, quiet: bool, into: Path) -> Capture | str:
     into.mkdir(parents=True)
     ladder = run.artifacts / "coverage-ladder.yaml"
     if ladder.exists():
-        shutil.copyfile(ladder, into / ladder.name)
+        write_atomic(into / ladder.name, ladder.read_bytes())
     command = [sys.executable, str(HERE / "collect_metrics.py"), "--root", str(run.root), "--artifacts", str(into)]
     command += [
         "--quiet",
@@ -1567,6 +1573,8 @@ def flags(name: str, values: Iterable[str]) -> list[str]:
 
 def run_child(command: list[str], env: Mapping[str, str], quiet: bool) -> int:
     """Its output goes to stderr: standard output is for the verdict. Stopped with us, by a signal it understands."""
+    import subprocess  # with a second capture only
+
     with stop_on_term():
         process = subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL if quiet else 2)
         try:
@@ -1635,6 +1643,8 @@ def missed_lines(report: str, known: Sequence[str]) -> dict[str, list[int]]:
 
     It names a file relative to a source folder, wherever that was; `known` are the paths relative to the root.
     """
+    from html import unescape  # with a gap only
+
     missed: dict[str, list[int]] = {}
     lines: list[int] = []
     for found in re.finditer(r'<class .*\bfilename="(.*?)"|<line number="(\d+)" hits="0"', report):
@@ -1687,9 +1697,10 @@ def enforce(run: Run, settings: Settings) -> int:
             verdicts.append(judge(gate, evidence, settings))
         except EvidenceError as error:
             text, remedy = one_line(error), "mend what is named here"
-            verdicts.append(ruling(gate, UNKNOWN, "not readable", "", [text], remedy=remedy))
+            verdicts.append(ruling(gate, UNKNOWN, UNREADABLE, "", [text], remedy=remedy))
             problems.append(text)
     triggers = [] if settings.only else triggers_of(evidence, settings)
+    problems += [trigger.evidence[0] for trigger in triggers if trigger.value == UNREADABLE]
     triggers = roll_back(evidence, triggers, verdicts, partial(recapture, evidence, settings.quiet))
     code = 2 if problems else exit_code(verdicts)
     details = outlook(evidence) if "coverage" in settings.gates else None
@@ -1697,12 +1708,20 @@ def enforce(run: Run, settings: Settings) -> int:
     run.write(VERDICTS, VERDICTS_VERSION, body)
     log_verdicts(evidence, verdicts, triggers, code)
     if not settings.quiet:
-        print(table(verdicts, triggers, details, body["incidents"]))
+        show(table(verdicts, triggers, details, body["incidents"]))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(workflow_commands(verdicts, triggers, details)), file=sys.stderr)
     for problem in dict.fromkeys(problems):
         complain("enforce_gates.py", problem)
     return code
+
+
+def show(text: str) -> None:
+    try:
+        if text:
+            print(text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:
@@ -1765,14 +1784,15 @@ def table(
         lines += [f"{'':<23}{one_line(text)}" for text in trigger.evidence if trigger.state != QUIET]
     lines += ["", *advice_lines(details)] if details else []
     if open_:
-        lines += ["", f"open incidents: {named(open_)}; fail-fast is forced off until {SCRIPTS}/enforce_gates.py"]
-        lines += [f"--resolve {one_line(open_[0])} --reason TEXT"]
+        lines += ["", f"open incidents: {named(open_)}; fail-fast is forced off until they are resolved:"]
+        lines += [f"{SCRIPTS}/enforce_gates.py --resolve {one_line(open_[0])} --reason TEXT"]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def advice_lines(details: Mapping[str, Any]) -> Iterator[str]:
-    for metric, row in zip(METRICS.values(), details["pace"], strict=False):
-        gain = row.get(f"{metric}_to_gain", 0)
+    for row in details["pace"]:
+        metric = METRICS[row["metric"]]
+        gain = row[f"{metric}_to_gain"]
         head = f"{row['metric']}: target {row['target']:.2f} %"
         if not gain:
             yield f"{head} is reached"
@@ -1825,8 +1845,10 @@ def escaped(text: str, more: str = "") -> str:
 
 def drill(run: Run, settings: Settings) -> int:
     """Provoke each trigger on a throw-away copy, with the limits that are in force here, and see what follows."""
+    from tempfile import TemporaryDirectory  # a drill only
+
     rows = []
-    with tempfile.TemporaryDirectory(prefix="gates-drill-") as folder:
+    with TemporaryDirectory(prefix="gates-drill-") as folder:
         for name in TRIGGERS:
             trigger, missing = drill_one(run, settings, name, Path(folder) / name)
             rows.append((trigger, missing))
@@ -1836,7 +1858,7 @@ def drill(run: Run, settings: Settings) -> int:
         lines = [f"{'drill':<13}{'state':<19}value"]
         lines += [f"{t.name:<13}{t.state:<19}{t.value}, limit {t.limit}" for t, _ in rows]
         lines += [f"{t.name}: {text}" for t, missing in rows for text in missing]
-        print("\n".join(lines))
+        show("\n".join(lines))
     return int(any(missing for _, missing in rows))
 
 
@@ -1846,7 +1868,7 @@ def drill_one(run: Run, settings: Settings, name: str, place: Path) -> tuple[Tri
     if not ladder_path(run).exists():
         trial.write_bytes("coverage-ladder.yaml", SAMPLE_LADDER.encode())
     elif ladder_path(run).parent != run.root:
-        shutil.copyfile(ladder_path(run), place / "coverage-ladder.yaml")
+        trial.write_bytes("coverage-ladder.yaml", ladder_path(run).read_bytes())
     today = datetime.now(UTC).date()
     write_samples(trial, Evidence(trial, today).ladder, sick="")
     healthy = {trigger.name: trigger for trigger in triggers_of(Evidence(trial, today), settings)}[name]
@@ -1929,7 +1951,7 @@ def replay(run: Run, settings: Settings, history: Path) -> int:
         fired={f"{r['trigger']} {r['limit']}": r["fired"] for r in rows},
     )
     if not settings.quiet:
-        print(replay_table(rows, len(stored)))
+        show(replay_table(rows, len(stored)))
     return 0
 
 
@@ -2070,15 +2092,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain("enforce_gates.py", str(error))
     try:
         if args.resolve:
-            print(resolve(run, args.resolve, args.reason, settings.github_env))
+            said = resolve(run, args.resolve, args.reason, settings.github_env)
+            show("" if args.quiet else said)
             return 0
         if args.drill:
             return drill(run, settings)
         return replay(run, settings, args.replay) if args.replay else enforce(run, settings)
     except EvidenceError as error:
         problem, code = str(error), complain("enforce_gates.py", str(error))
+    except OSError as error:
+        problem = f"{error.filename or args.root}: {error.strerror or error}; make room for it"
+        code = complain("enforce_gates.py", problem)
     except KeyboardInterrupt:
-        problem, code = "interrupted", 2
+        problem, code = "interrupted", complain("enforce_gates.py", "interrupted")
     with suppress(EvidenceError):
         run.log.error("coverage_ladder_recorded", gates={}, problem=problem, exit=code)
     return code

@@ -70,7 +70,7 @@ _TOKEN = r"""(?xa)()(?: -----BEGIN\ [A-Z0-9\ ]{1,40}----- [\s\S]*? (?: -----END\
   | AIza[\w-]{35} | ya29\.[\w-]{10,} | GOCSPX-[\w-]{20,}                                    # Google
   | gl(?:pat|oas|dt|rt|ptt|cbt)-[\w-]{16,}                                                  # GitLab
   | xox[a-z]-[\w-]{8,} | xapp-[\w-]{8,} | hooks\.slack\.com/services/[\w/]+                 # Slack
-  | api/webhooks/\d+/[\w-]+ | \d{8,10}:AA[\w-]{33}(?![\w-])                                 # Discord, Telegram
+  | discord(?:app)?\.com/api/webhooks/\d+/[\w-]+ | \d{8,10}:AA[\w-]{33}(?![\w-])            # Discord, Telegram
   | sk-(?=[\w-]{0,80}[A-Z0-9])[\w-]{20,} | SG\.[\w-]{16,}\.[\w-]{16,} | hvs\.[\w-]{20,}     # OpenAI, SendGrid, Vault
   | sq0[a-z]{3}-[\w-]{20,} | pypi-A[\w-]{20,} | ATATT3[\w=-]{20,}                           # Square, PyPI, Atlassian
   | (?:gh[pousr]|github_pat|[srp]k_(?:live|test)|whsec|npm|hf|do[opr]_v1|shp(?:at|ca|pa|ss)|gl(?:sa|c)|sntry[su]
@@ -309,9 +309,9 @@ class EventLog:
             text = _json.compact(fields)
             deep = len(text) > 500 and text.count("[") + text.count("{") > MAX_DEPTH
             known = self._known and any(secret in text for secret in self._known)
-            if not (deep or known or _hint().search(text.lower())) and (text.isascii() or text.encode()):
+            if not (deep or known or _hint().search(text.lower())):
                 return text
-        except Exception:  # whatever it was (a lone surrogate, too), the walk leaves a note in its place
+        except Exception:  # whatever it was, the walk leaves a note in its place
             pass
         return _json.compact(redact(fields, self._secrets))
 

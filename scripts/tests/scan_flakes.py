@@ -121,10 +121,6 @@ def judge(sequence: Sequence[Seen]) -> Verdict:
     return Verdict(breakages=breakages + tuple(breakage_of(seen, streak) for streak in loose))
 
 
-def not_only_outages(sequence: Sequence[Seen]) -> bool:
-    return any("f" in one.attempts and not one.aside for one in sequence)
-
-
 def own_results(sequence: Sequence[Seen]) -> list[Seen]:
     """Without what is set aside; but a failure in an outage amid failures of its own belongs to their streak."""
     groups = ([*group] for _, group in groupby(sequence, key=lambda one: one.failed))
@@ -236,16 +232,11 @@ def poisson_tail(count: int, mean: float) -> float:
 
 
 def lasting_runs(ran: Sequence[int], failed: Collection[int]) -> set[int]:
-    """Of the runs in which a test failed, those with STREAK failing runs in a row, or no passed one beside them."""
-    groups = [(failing, [*runs]) for failing, runs in groupby(ran, failed.__contains__)]
-    long = {run for failing, runs in groups if failing and len(runs) >= STREAK for run in runs}
-    passed = {run for failing, runs in groups if not failing for run in (runs[0], runs[-1])}
-    alone = {
-        run
-        for run, before, after in zip(ran, [None, *ran], [*ran[1:], None], strict=False)
-        if not {before, after} & passed
-    }
-    return long | (alone & set(failed))
+    """Of the runs in which a test failed, those of streaks of STREAK runs, or all if it never passed."""
+    if len(failed) == len(ran) or len(failed) < STREAK:
+        return {*failed} if len(failed) == len(ran) else set()
+    streaks = [[*runs] for failing, runs in groupby(ran, failed.__contains__) if failing]
+    return {run for streak in streaks if len(streak) >= STREAK for run in streak}
 
 
 def wilson(hits: int, total: int) -> tuple[float, float] | None:
@@ -279,7 +270,7 @@ ZONE = (
 )
 TIME = rf"(?:[\s,T_@:]+(?:at\s+)?\d{CLOCK})?{ZONE}(?:\s\d{{4}}\b)?"
 DAY = (  # but for its first digit
-    r"(?:\d{3}([-/.])\d{1,2}\1\d{1,2}|\d{3}-w\d\d(?:-\d)?|\d?([-/.])\d{1,2}\2\d{2,4}"
+    r"(?:\d{3}([-/.])\d{1,2}\1\d{1,2}|\d{3}-w\d\d(?:-\d)?|\d{3}年\d+月\d+日|\d?([-/.])\d{1,2}\2\d{2,4}"
     rf"|\d?(?:st|nd|rd|th)?[\s/.-](?:of\s)?{MONTH}[\s/.,-]+\d{{2,4}})"
 )
 UNIT = (
@@ -320,7 +311,7 @@ VOLATILE = (  # texts of which one (in lower case) stands in all that the form f
         rf"\b{MONTH}\.?[\s-]+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+\d{{4}})?{TIME}",
         "#",
     ),
-    (("-", "/", ".", " "), rf"\d{ALONE}{DAY}{TIME}", "#"),
+    (("-", "/", ".", " ", "年"), rf"\d{ALONE}{DAY}{TIME}", "#"),
     (("",), rf"\d{ALONE}\d{{7}}[T_\s-]?\d{{4,6}}(?:[.,]\d+)?{ZONE}\b", "#"),
     (
         (":",),
@@ -328,6 +319,7 @@ VOLATILE = (  # texts of which one (in lower case) stands in all that the form f
         "#",
     ),
     ((":",), rf"\d{ALONE}{CLOCK}{ZONE}(?:\s\d{{4}}\b)?", "#"),
+    (("pt",), r"\bpt(?:\d+(?:\.\d+)?[hms])+\b", "#"),
     (("",), rf"\d{ALONE}\d*(?:[.,]\d+)?{UNIT}\b(?:\s?\d+(?:\.\d+)?{UNIT}\b)*", "#"),
 )
 MEANT = (  # numbers that tell one reason from another
@@ -344,6 +336,7 @@ MEANT = (  # numbers that tell one reason from another
     r"\berror\s+-?\d{1,5}\b",
 )
 MASKS = r"#(?:[\s,:;/|+.'\"_-]*#)+"
+WORD = r"[a-z]*\d[a-z0-9]*|[a-f]{12,}|(?-i:\b(?!http)[bcdfghjklmnpqrstvwxz]{5,}\b)"  # with a digit, or unspeakable
 WEB = r"\b(?:https?|status|response|request|url|gateway|server|endpoint|api|get|post|put|patch|delete)\b"
 
 
@@ -370,7 +363,8 @@ def template(message: str, own: Iterable[str] = ()) -> str:
         kept = form(meant).sub(_keep, kept)
     if kept == text and form(WEB).search(text):
         kept = form(rf"(?<![\w#.:/-]){STATUS}(?![\w:/%]|[.-]\d)").sub(_keep, text)
-    text = form(r"[a-z]*\d[a-z0-9]*|[a-f]{12,}").sub(lambda found: _mask_word(found[0]), kept)
+    text = form(r"[a-z0-9_+/=-]{16,}").sub(_mask_long, kept)
+    text = form(WORD).sub(lambda found: _mask_word(found[0]), text)
     text = form(r"(?<![\w#])[-+]#").sub("#", " ".join(text.split()))
     text = form(r"\[#\]").sub("#", form(MASKS).sub("#", text))
     return form(MASKS).sub("#", text).translate(BACK)
@@ -389,15 +383,25 @@ def _mask_temporary(found: re.Match[str]) -> str:
     return f"/tmp/{found[2]}"
 
 
+def _mask_long(found: re.Match[str]) -> str:
+    """A token, a base64 text, a nano id: long, and thrown together."""
+    text = found[0]
+    mixed = re.search("[0-9]", text) and not text.islower() and not text.isupper()
+    return "#" if mixed and _changes(text) >= 0.4 * len(text) else text
+
+
 @lru_cache(4096)
 def _mask_word(word: str) -> str:
-    """gw3 -> gw#, 42nd -> #, 3fa9c1d0 -> #."""
-    if re.fullmatch(r"[0-9a-f]{6,}|[0-9A-F]{6,}", word):
-        return "#"
-    if re.fullmatch(r"[A-Za-z]+\d+", word):
-        return word.rstrip("0123456789") + "#"
-    letters = word.lstrip("0123456789")
-    return f"#{letters}" if letters.isalpha() and len(letters) > 3 else "#"
+    """gw3 -> #, order42 -> order#, 3fa9c1 -> #, qSniR9 -> #."""
+    letters = word.rstrip("0123456789")
+    spoken = letters.isalpha() and re.search("[aeiouyAEIOUY]", letters) and _changes(word) < 0.4 * len(word)
+    return f"{letters}#" if spoken and not re.fullmatch("[0-9a-f]{6,}|[0-9A-F]{6,}", word) else "#"
+
+
+def _changes(word: str) -> int:
+    """How often a word changes between small letters, capitals and digits."""
+    kinds = ["a" if c.islower() else "A" if c.isupper() else "0" for c in word if c.isalnum()]
+    return sum(map(str.__ne__, kinds, kinds[1:]))
 
 
 E_LINE = re.compile(r"^E(?:\s+(.*))?$")
@@ -1038,8 +1042,9 @@ class Store:
             on_disk = False
             for digest, body in rows:
                 for group, *tests in (part.split("\0") for part in body.split("\1")):
-                    names[group].update(tests)
-                    for name in asked[group].keys() & set(tests) if group in asked else ():
+                    here = {*tests}
+                    names[group] |= here
+                    for name in asked[group].keys() & here if group in asked else ():
                         ran[asked[group][name]] |= runs[digest]
                 if on_disk or sum(map(len, names.values())) > 4 * MAX_NAMES:
                     on_disk = True
@@ -1213,40 +1218,46 @@ class Scan:
         self.places = {
             test: [run for run in range(mask.bit_length()) if mask >> run & 1] for test, mask in history.ran.items()
         }
+        self.failing: defaultdict[str, set[int]] = defaultdict(set)
+        for run, tests in enumerate(history.failed):
+            for test in tests:
+                self.failing[test].add(run)
         self.outages = self.find_outages()
         self.aside = {outage.run for outage in self.outages if outage.kind == "outage"}
         self.hit = {(run, test) for run, _, tests in self.outages for test in tests}
-        self.ids = self.shown_ids()
-        sequences = {test: self.seen_of(test) for test in self.places}
-        self.verdicts = {test: judge(sequence) for test, sequence in sequences.items() if not_only_outages(sequence)}
-        self.seen = {test: [one for one in sequences[test] if not one.aside] for test in self.verdicts}
+        # a run of changed files is like no other of its commit
+        self.commits = [None if report.dirty else report.commit for report in history.reports]
+        own = [test for test, runs in self.failing.items() if any(not self.is_aside(run, test) for run in runs)]
+        self.ids = self.shown_ids(own)
+        sequences = {test: self.sequence(test) for test in own}
+        self.verdicts = {test: judge(sequence) for test, sequence in sequences.items()}
+        self.seen = {test: [one for one in sequence if not one.aside] for test, sequence in sequences.items()}
 
     def find_outages(self) -> list[Outage]:
         reports = self.history.reports
-        failing: defaultdict[str, set[int]] = defaultdict(set)
-        for run, tests in enumerate(self.history.failed):
-            for test in tests:
-                failing[test].add(run)
         lasting: list[set[str]] = [set() for _ in reports]
-        for test, runs in failing.items():
+        for test, runs in self.failing.items():
             for run in lasting_runs(self.places[test], runs):
                 lasting[run].add(test)
         outages = find_outages([report.ran for report in reports], self.reasons, lasting)
         known = {outage.run for outage in outages if outage.kind == "outage"}
-        return outages + [
-            Outage(n, "outage", frozenset()) for n, r in enumerate(reports) if r.overflow and n not in known
-        ]
+        more = [run for run, report in enumerate(reports) if report.overflow and run not in known]
+        return outages + [Outage(run, "outage", frozenset()) for run in more]
 
-    def seen_of(self, test: str) -> list[Seen]:
+    def is_aside(self, run: int, test: str) -> bool:
+        return run in self.aside or (run, test) in self.hit
+
+    def sequence(self, test: str) -> list[Seen]:
         seen = []
         for run in self.places[test]:
-            report, record = self.history.reports[run], self.history.failed[run].get(test)
-            commit = None if report.dirty else report.commit  # changed files: no two such runs are the same
-            aside = run in self.aside or (run, test) in self.hit
-            seen.append(Seen(run, commit, record.attempts if record else "p", aside))
+            record = self.history.failed[run].get(test)
+            if record is None:
+                seen.append(Seen(run, self.commits[run], "p", run in self.aside))
+            else:
+                seen.append(Seen(run, self.commits[run], record.attempts, self.is_aside(run, test)))
         return seen
 
-    def shown_ids(self) -> dict[str, str]:
+    def shown_ids(self, tests: Iterable[str]) -> dict[str, str]:
         """What to call each test; two that would look the same get a number."""
         pytest = {
             test
@@ -1256,7 +1267,7 @@ class Scan:
         }
         taken: Counter[str] = Counter()
         ids = {}
-        for test in sorted(self.places):
+        for test in sorted(tests):
             shown = shown_id(test, test in pytest)
             taken[shown] += 1
             ids[test] = shown if taken[shown] == 1 else f"{shown} ({taken[shown]})"

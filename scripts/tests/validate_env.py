@@ -91,6 +91,7 @@ class Facts:
             self.lock = read_lock(args.root, self.packages, self.known[1] if self.known else "")
         except LockError as error:
             self.problem = str(error)
+            self.lock = installed_set(self.packages) if self.free else None
         self.changed = {name: modified_files(self.packages[name][1]) for name in GUARDED if name in self.packages}
         named = re.split(r"[,\s]+", environ.get("TPR_REQUIRED_ENV", ""))
         self.required = sorted({"TPR_SEED", "TPR_FAILFAST_MODE", *args.require_env, *named} - {""})
@@ -271,6 +272,10 @@ def read_lock(root: Path, packages: Packages, recorded: str = "") -> Lock:
         except (ValueError, RecursionError) as error:
             raise LockError(f"{name}: {one_line(error, 200)}") from None
         return Lock(name, sha256(data), allowed, required)
+    return installed_set(packages)
+
+
+def installed_set(packages: Packages) -> Lock:
     return Lock(INSTALLED_SET, packages_digest(packages), {}, set())
 
 
@@ -292,7 +297,7 @@ def recorded_hash(text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
     match = re.fullmatch(r"\s*([0-9a-fA-F]{64}) [ *](\S+)\s*", text)
-    return (match[1].lower(), match[2]) if match else ("", one_line(text.strip(), 80))
+    return (match[1].lower(), match[2].removeprefix("./")) if match else ("", one_line(text.strip(), 80))
 
 
 def canonical_name(name: str) -> str:
@@ -445,8 +450,9 @@ def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def record(run: Run, args: argparse.Namespace, _began: float) -> int:
     """Write the expectations: the lock's hash, and this minor version of Python unless it is among those named."""
+    known = recorded_hash(recorded_text(args.root / HASH_FILE))
     try:
-        lock = read_lock(args.root, installed(sys.path))
+        lock = read_lock(args.root, installed(sys.path), known[1] if known else "")
     except LockError as error:
         raise EvidenceError(f"{args.root}: {error}; lock the project anew") from None
     files = {HASH_FILE: f"{lock.digest}  {lock.name}\n"}

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).resolve()
 SCRIPT = HERE.parents[2] / "scripts" / "tests" / "scan_flakes.py"
@@ -28,6 +31,9 @@ sys.path[:0] = [str(SCRIPT.parent), str(HERE.parents[1])]
 
 import scan_flakes  # noqa: E402
 from flake_corpus import HARD, PLAIN, Corpus, Plan, make, write  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLANS = {
     "plain": PLAIN,
@@ -173,6 +179,92 @@ def verdicts(seeds: int, first: int) -> None:
         )
 
 
+def big_file(path: Path, cases: int, padding: int = 0) -> None:
+    """A JUnit file as pytest writes it; every 500th test fails, with `padding` characters more of text."""
+    rng = random.Random(7)
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write(
+            '<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest">'
+        )
+        for n in range(cases):
+            head = f'<testcase classname="tests.unit.test_module_{n // 100}.TestThing" name="test_case_{n}[{n % 7}]"'
+            stream.write(f'{head} time="{rng.random():.3f}"')
+            if n % 500:
+                stream.write(" />")
+            else:
+                text = f"E       ValueError: no {n}\n\ntests/x.py:3: ValueError\n" + "padding &lt; " * (padding // 10)
+                stream.write(f'><failure message="ValueError: no {n}">{text}</failure></testcase>')
+        stream.write("</testsuite></testsuites>")
+
+
+def bare_loop(path: Path) -> int:
+    from defusedxml.ElementTree import iterparse
+
+    count = 0
+    for _, element in iterparse(path):
+        count += element.tag == "testcase"
+        element.clear()
+    return count
+
+
+def read_and_keep(path: Path) -> None:
+    store = scan_flakes.Store(None)
+    store.put("x", (0, 0), scan_flakes.read_report(path, store.keep))
+
+
+def cpu(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def child(*argv: str) -> tuple[float, float]:
+    """CPU seconds and peak MiB of a scan as a process of its own."""
+    code = (
+        "import os, subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL);"
+        "_, _, used = os.wait4(p.pid, 0); print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)"
+    )
+    command = [sys.executable, "-c", code, sys.executable, str(SCRIPT), *argv]
+    seconds, size = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(seconds), float(size)
+
+
+def speed(pairs: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        path = folder / "hundred-thousand.xml"
+        big_file(path, 100_000)
+        bare, ours = [], []
+        for _ in range(pairs):
+            bare.append(cpu(lambda: bare_loop(path)))
+            ours.append(cpu(lambda: read_and_keep(path)))
+        print(
+            f"reading: {1e5 / min(ours):,.0f} cases a second, bare iterparse {1e5 / min(bare):,.0f}; ratio"
+            f" {min(bare) / min(ours):.2f} (median of pairs {statistics.median(map(float.__truediv__, bare, ours)):.2f})"
+        )
+        for name, cases, padding in (("2 million tests", 1_950_000, 0), ("long failures", 10_000, 10_000_000)):
+            history = folder / name
+            history.mkdir()
+            big_file(history / "run.xml", cases, padding)
+            size = (history / "run.xml").stat().st_size / 2**20
+            seconds, peak = child("--history", str(history), "--artifacts", str(folder / "artifacts"))
+            print(f"a file of {size:.0f} MiB, {name}: {seconds:.1f} s CPU, peak {peak:.0f} MiB")
+        history = folder / "history"
+        history.mkdir()
+        corpus = make(replace(HARD, tests=10_000, runs=201), 3)
+        write(corpus, history)
+        last = (history / "run-200.xml").rename(folder / "run-200.xml")
+        command = ("--history", str(history), "--artifacts", str(folder / "artifacts"), "--last", "1000")
+        first, _ = child(*command)
+        again, _ = child(*command)
+        last.rename(history / "run-200.xml")
+        started = time.perf_counter()
+        one_more, peak = child(*command)
+        wall = time.perf_counter() - started
+        print(f"200 runs by 10,000 tests: first {first:.1f} s CPU, again {again:.2f} s")
+        print(f"one run more: {one_more:.2f} s CPU, {wall:.2f} s by the clock, peak {peak:.0f} MiB")
+
+
 def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("what", choices=("verdicts", "speed"))
@@ -182,6 +274,8 @@ def main() -> None:
     args = flags.parse_args()
     if args.what == "verdicts":
         verdicts(args.seeds, args.first)
+    else:
+        speed(args.pairs)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ PROJECTS = (
         "src/click",
         "",
         ("-q", "tests"),
-        ("pass_meta_key", "make_pass_decorator"),
-        ("pass_meta_key", "unstyle"),
+        ("pass_meta_key",),
+        ("make_pass_decorator", "pass_meta_key"),
         ("src/click/parser.py", "_split_opt"),
     ),
     Project(

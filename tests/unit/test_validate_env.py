@@ -236,6 +236,26 @@ def test_another_environment_gets_another_signature(
     assert read_artifact(root / "artifacts" / SIGNATURE)["signature"] != first
 
 
+def test_another_version_of_what_is_not_locked_is_another_environment(root: Path) -> None:
+    (root / "site" / "more-1.dist-info").mkdir()
+    run(root)
+    first = read_artifact(root / "artifacts" / SIGNATURE)["signature"]
+    (root / "site" / "more-1.dist-info").rename(root / "site" / "more-2.dist-info")
+    run(root)
+    assert read_artifact(root / "artifacts" / SIGNATURE)["signature"] != first
+
+
+def test_the_signature_is_the_digest_of_what_is_written_even_if_some_is_masked(
+    root: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("TPR_SEED", "8675309")
+    environment.setenv("SERVICE_PASSWORD", "8675309")
+    assert run(root) == 0
+    document = read_artifact(root / "artifacts" / SIGNATURE)
+    assert document["seed"] == "[redacted]"
+    assert document["signature"] == content_digest({key: document[key] for key in IDENTITY})
+
+
 def test_a_success_removes_a_stale_failure_and_a_failure_removes_nothing(root: Path) -> None:
     run(root)
     (root / PYTHON_FILE).write_text("3.0\n")
@@ -266,7 +286,7 @@ def test_python_must_be_one_of_those_named(root: Path, text: str) -> None:
     [
         ("{hash} *requirements.lock", []),
         ("{HASH}  requirements.lock\r\n", []),
-        ("{hash}  ./requirements.lock", ["lock_missing"]),
+        ("{hash}  ./requirements.lock", []),
         ("{hash}  other.lock", ["lock_missing"]),
         ("{hash}  ../requirements.lock", ["lock_missing"]),
         ("{hash}", ["lock_hash_missing"]),
@@ -538,6 +558,12 @@ def test_recording_keeps_a_python_version_that_fits_and_replaces_one_that_does_n
     assert (root / PYTHON_FILE).read_text() == f"{HERE}\n"
 
 
+def test_recording_anew_keeps_to_the_lock_that_was_recorded(root: Path) -> None:
+    lock_anew(root, POETRY, "poetry.lock")
+    run(root, "--record")
+    assert (root / HASH_FILE).read_text().endswith("  poetry.lock\n")
+
+
 def test_a_lock_that_cannot_be_read_cannot_be_recorded(root: Path, capsys: Any) -> None:
     (root / LOCKS[0]).write_text("no pin at all")
     assert run(root, "--record") == 2
@@ -568,6 +594,17 @@ def test_a_foreign_project_that_recorded_nothing_may_be_let_through(root: Path, 
     (root / "site" / "coverage-1.0.dist-info").rmdir()
     assert run(root, "--allow-unrecorded") == 1
     assert codes(root) == ["package_modified", "tool_missing"]
+
+
+@pytest.mark.parametrize("text", [UV.replace('"1.0"', '"2.0"'), "not toml"], ids=["differs", "unreadable"])
+def test_a_lock_that_nobody_recorded_promises_nothing(root: Path, text: str) -> None:
+    for name in (HASH_FILE, PYTHON_FILE, LOCKS[0]):
+        (root / name).unlink()
+    (root / "uv.lock").write_text(text)
+    assert run(root, "--quiet", "--allow-unrecorded") == 0
+    sources = read_artifact(root / "artifacts" / SIGNATURE)["lock_sources"]
+    assert sources["file"] == ("installed-set" if text == "not toml" else "uv.lock")
+    assert run(root, "--quiet") == 1
 
 
 @pytest.mark.parametrize("name", [HASH_FILE, PYTHON_FILE])
