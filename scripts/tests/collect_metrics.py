@@ -96,6 +96,10 @@ class Settings:
     source: tuple[str, ...]
     pytest_args: tuple[str, ...]
 
+    @property
+    def measured(self) -> bool:
+        return self.mode != "hard" and "coverage" not in self.skip
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -430,7 +434,8 @@ def enter_suite(settings_file: str, worker: bool = False) -> dict[str, Any]:
     """In the suite's own process, before anything of the suite is imported: measure, and load conftest.py."""
     settings: dict[str, Any] = json.loads(Path(settings_file).read_text("utf-8"))
     sys.path.remove(str(HERE))  # the suite may have a module `events` of its own
-    sys.modules.pop("events", None)
+    for name in ("events", "collect_metrics"):
+        sys.modules.pop(name, None)
     if settings["coverage"]:
         start_coverage(settings, worker)
     import importlib.util  # measured suites must not wait for it in every script
@@ -599,9 +604,9 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "dirty": run.commit[1],
         "root": str(run.root),
         "artifacts": str(run.artifacts),
-        "coverage": "coverage" not in settings.skip and settings.mode != "hard",
-        "contexts": not settings.skip & {"coverage", "contexts"} and settings.mode != "hard",
-        "pause": settings.pause and "coverage" not in settings.skip and settings.mode != "hard",
+        "coverage": settings.measured,
+        "contexts": settings.measured and "contexts" not in settings.skip,
+        "pause": settings.measured and settings.pause,
         "source": settings.source,
         "omit": [] if HERE.is_relative_to(run.root) else [str(HERE / "*"), str(conftest)],
     }
@@ -634,9 +639,8 @@ def safe_name(text: str) -> str:
 def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held: int, stops: Stops) -> int:
     """Run the suite in its own process, to its end or until it is stopped; returns its status."""
     bootstrap = (
-        f"import os, runpy, sys; sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); "
-        f"suite = runpy.run_path({str(HERE / 'collect_metrics.py')!r}, run_name='tpr_suite'); "
-        f"raise SystemExit(suite['run_suite']({str(capture.settings)!r}, sys.argv[1:]))"
+        f"import os, sys; sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); import collect_metrics; "
+        f"raise SystemExit(collect_metrics.run_suite({str(capture.settings)!r}, sys.argv[1:]))"
     )
     mode_args = [f"--failfast-mode={settings.mode}"] if settings.mode != "off" else []
     command = [sys.executable, "-c", bootstrap, *mode_args, *settings.pytest_args]
@@ -646,7 +650,7 @@ def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held
     except OSError as error:
         raise EvidenceError(f"{settings.root}: no suite can run here: {error.strerror}; check it") from None
     with stops.passed_to(process, settings.timeout):
-        if "coverage" not in settings.skip:
+        if settings.measured:
             import coverage  # noqa: F401 - while the suite runs; needed after it
         process.wait()
     return int(process.returncode)
@@ -1049,7 +1053,7 @@ def need_packages(settings: Settings) -> None:
     from importlib.util import find_spec
 
     packages = {"pytest": "pytest", "coverage": "coverage", "defusedxml": "defusedxml", "yaml": "PyYAML"}
-    wanted = ["pytest"] if "coverage" in settings.skip or settings.mode == "hard" else packages
+    wanted = packages if settings.measured else ["pytest"]
     if missing := [packages[name] for name in wanted if not find_spec(name)]:
         remedy = f"{sys.executable} -m pip install {' '.join(missing)}"
         raise EvidenceError(f"{sys.executable}: expected {', '.join(missing)}, found none; {remedy}")
