@@ -96,6 +96,7 @@ class Settings:
     against: dict[str, Any] | None
     quiet: bool
     pytest_args: tuple[str, ...]
+    allow_none: bool = False
 
     @property
     def fuzz(self) -> bool:
@@ -1008,6 +1009,10 @@ def first_trial(shop: Workshop, settings: Settings) -> Trial:
     return first
 
 
+class NoPropertyError(EvidenceError):
+    """The project has no property tests."""
+
+
 def require(trial: Trial, settings: Settings) -> None:
     """Nothing found, or nothing that could be run, is no evidence."""
     if trial.problem:
@@ -1018,7 +1023,7 @@ def require(trial: Trial, settings: Settings) -> None:
                 f"{entry['id']}: cannot be imported: {entry['message']}; mend it, or name other paths"
             )
     if not trial.found:
-        raise EvidenceError(f"{settings.root}: expected tests with @given, found none; give their paths after --")
+        raise NoPropertyError(f"{settings.root}: expected tests with @given, found none; give their paths after --")
 
 
 def plan_of(shop: Workshop, first: Trial, folder: Path) -> Plan:
@@ -1287,6 +1292,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
     add("--examples", type=whole(1), metavar="N", help=f"fuzz: for each test (default {FUZZ_EXAMPLES})")
     add("--threshold-ms", type=positive, default=limit, metavar="MS", help="most that a test may take on average")
     add("--patience", type=positive, default="120", metavar="S", help="kill a process if no example ends for so long")
+    add("--allow-none", action="store_true", help="a project without property tests is no error; it proves nothing")
     add("--against", type=Path, metavar="FILE", help=f"an earlier {RESULTS} that must have had the same inputs")
     args = parser.parse_args(own)
     if args.examples and not fuzz:
@@ -1306,6 +1312,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
         threshold_ms=args.threshold_ms,
         patience=args.patience,
         against=against,
+        allow_none=args.allow_none,
         quiet=args.quiet,
         pytest_args=pytest_args,
     )
@@ -1320,6 +1327,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with private_folder(artifacts) as folder:
             body = results_body(examine(run, settings, folder))
         run.write(RESULTS, RESULTS_VERSION, body)
+    except NoPropertyError as error:
+        if not settings.allow_none:
+            return complain("aggregate_properties.py", str(error))
+        if not settings.quiet:
+            print("no property tests: nothing is proven")
+        return 0
     except EvidenceError as error:
         return complain("aggregate_properties.py", str(error))
     except KeyboardInterrupt:

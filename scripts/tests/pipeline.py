@@ -56,32 +56,50 @@ FILL = (  # what the new interpreter runs; the lock's path is added to the last
 
 
 class Stage:
-    """One row of the chain: a script (or pytest itself) and the question it answers.
+    """One row of the chain: the question it answers, and its steps, each a script (or pytest itself) with its flags.
 
     chained: part of the chain, not only run by name; always: runs even after a stage that did not say yes;
-    tests: runs tests, so it takes pytest's arguments; abroad: its flags for a project other than the platform's.
+    tests: runs tests, so its last step takes pytest's arguments; at_home, abroad: its last step's flags for the
+    platform itself and for any other project.
     """
 
     def __init__(
         self,
         name: str,
-        script: str,
         question: str,
-        *,
+        *steps: Sequence[str],
         chained: bool = True,
         always: bool = False,
         tests: bool = False,
+        at_home: Sequence[str] = (),
         abroad: Sequence[str] = (),
     ) -> None:
-        self.name, self.script, self.question = name, script, question
-        self.chained, self.always, self.tests, self.abroad = chained, always, tests, abroad
-        self.is_pytest = script == "pytest"
+        self.name, self.question, self.steps = name, question, steps
+        self.chained, self.always, self.tests = chained, always, tests
+        self.at_home, self.abroad = at_home, abroad
+        self.is_pytest = steps[-1][0] == "pytest"
 
 
 STAGES = (
-    Stage("environment", "validate_env.py", "is this the recorded environment?", abroad=["--allow-unrecorded"]),
-    Stage("baseline", "collect_metrics.py", "what does the suite look like today?", tests=True),
-    Stage("test", "pytest", "do this project's own tests pass?", chained=False, tests=True),
+    Stage(
+        "environment",
+        "is this the recorded environment?",
+        ["validate_env.py", "--drill"],
+        ["validate_env.py"],
+        abroad=["--allow-unrecorded"],
+    ),
+    Stage("baseline", "what does the suite look like today?", ["collect_metrics.py"], tests=True),
+    Stage("failfast", "how much sooner does a failure show?", ["benchmark_failfast.py", "--scenario", "seeded"]),
+    Stage(
+        "properties",
+        "do the invariants hold, 30 times, identically?",
+        ["aggregate_properties.py", "--jobs", "2"],
+        at_home=["--", "tests/property"],
+        abroad=["--allow-none"],
+    ),
+    Stage("gates", "may this change go in?", ["enforce_gates.py", "--drill"], ["enforce_gates.py"]),
+    Stage("checkpoint", "is the foundation proven?", ["emit_checkpoint.py"]),
+    Stage("test", "do this project's own tests pass?", ["pytest"], chained=False, tests=True),
 )
 
 
@@ -125,15 +143,17 @@ def choose(name: str | None, stages: Sequence[Stage]) -> list[Stage]:
     return [stage for stage in stages if (stage.chained if name is None else stage.name == name)]
 
 
-def command(stage: Stage, python: Path, order: Order) -> list[str]:
-    """The command line of a stage: a script gets the common flags, pytest its own arguments only."""
-    extra = order.extra if stage.tests else ()
+def commands(stage: Stage, python: Path, order: Order) -> list[list[str]]:
+    """The command lines of a stage: a script gets the common flags, pytest its own arguments only."""
+    extra = list(order.extra if stage.tests else ())
     if stage.is_pytest:
-        return [str(python), "-m", "pytest", *extra]
+        return [[str(python), "-m", "pytest", *extra]]
     scripts = scripts_folder()
-    line = [str(python), str(scripts / stage.script), "--root", str(order.root), "--artifacts", str(order.artifacts)]
-    abroad = [] if order.root == scripts.parents[1] else stage.abroad
-    return [*line, *["--quiet"] * order.quiet, *abroad, *(["--", *extra] if extra else [])]
+    common = ["--root", str(order.root), "--artifacts", str(order.artifacts), *["--quiet"] * order.quiet]
+    lines = [[str(python), str(scripts / script), *common, *flags] for script, *flags in stage.steps]
+    lines[-1] += stage.at_home if order.root == scripts.parents[1] else stage.abroad
+    lines[-1] += ["--", *extra] if extra else []
+    return lines
 
 
 def scripts_folder() -> Path:
@@ -346,8 +366,10 @@ def carry_out(order: Order, relay: Relay) -> list[Result]:
     def run(stage: Stage) -> Result:
         say(f"{stage.name}: {stage.question}")
         started = time.monotonic()
-        code = relay.run(command(stage, python, order), environ, order.root if stage.is_pytest else None)
-        result = Result(stage.name, translate(code), time.monotonic() - started)
+        code = 0
+        for line in commands(stage, python, order):
+            code = code or translate(relay.run(line, environ, order.root if stage.is_pytest else None))
+        result = Result(stage.name, code, time.monotonic() - started)
         say(f"{stage.name}: {result.verdict}, after {result.seconds:.1f} s")
         return result
 

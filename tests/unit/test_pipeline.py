@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 SCRIPTS = pipeline.scripts_folder()
-A, B, C = (Stage(name, f"{name}.py", "?", tests=name == "b") for name in "abc")
-ALWAYS = Stage("report", "report.py", "?", always=True)
+A, B, C = (Stage(name, "?", [f"{name}.py"], tests=name == "b") for name in "abc")
+ALWAYS = Stage("report", "?", ["report.py"], always=True)
 FILLED = "import pathlib; pathlib.Path('filled').open('a').write('x')"  # a FILL step; runs in the environment
 
 
@@ -49,7 +49,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def a_stage(folder: Path, name: str, body: str) -> Stage:
     script = folder / f"{name}.py"
     script.write_text(body)
-    return Stage(name, str(script), f"does {name} hold?")
+    return Stage(name, f"does {name} hold?", [str(script)])
 
 
 def run_main(root: Path, *argv: str) -> int:
@@ -102,21 +102,21 @@ def test_the_table_shows_what_ran_and_what_did_not() -> None:
         (A, ["-k", "x"], [str(SCRIPTS / "a.py"), "--root", "/r", "--artifacts", "/e", "--quiet"]),
         (B, ["-k", "x"], [str(SCRIPTS / "b.py"), "--root", "/r", "--artifacts", "/e", "--quiet", "--", "-k", "x"]),
         (B, [], [str(SCRIPTS / "b.py"), "--root", "/r", "--artifacts", "/e", "--quiet"]),
-        (Stage("test", "pytest", "?", tests=True), ["-k", "x"], ["-m", "pytest", "-k", "x"]),
+        (Stage("test", "?", ["pytest"], tests=True), ["-k", "x"], ["-m", "pytest", "-k", "x"]),
     ],
     ids=["no tests", "tests", "nothing extra", "pytest itself"],
 )
 def test_only_what_runs_tests_gets_pytests_arguments(stage: Stage, extra: list[str], expected: list[str]) -> None:
     order = Order([stage], Path("/r"), Path("/e"), quiet=True, extra=extra)
-    assert pipeline.command(stage, Path("/python"), order) == ["/python", *expected]
+    assert pipeline.commands(stage, Path("/python"), order) == [["/python", *expected]]
 
 
-def test_flags_for_other_projects_are_not_used_at_home() -> None:
-    stage = Stage("a", "a.py", "?", abroad=["--lenient"])
-    for root, flags in ((SCRIPTS.parents[1], []), (Path("/r"), ["--lenient"])):
+def test_only_the_last_step_gets_the_flags_for_the_place() -> None:
+    stage = Stage("a", "?", ["a.py", "--drill"], ["a.py"], at_home=["--own"], abroad=["--lenient"])
+    for root, flags in ((SCRIPTS.parents[1], ["--own"]), (Path("/r"), ["--lenient"])):
         order = Order([stage], root, Path("/e"))
-        line = pipeline.command(stage, Path("/python"), order)
-        assert line[2:] == ["--root", str(root), "--artifacts", "/e", *flags]
+        common = ["/python", str(SCRIPTS / "a.py"), "--root", str(root), "--artifacts", "/e"]
+        assert pipeline.commands(stage, Path("/python"), order) == [[*common, "--drill"], [*common, *flags]]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,9 @@ def test_what_follows_the_first_two_dashes_is_pytests(argv: list[str], own: list
     assert pipeline.split(argv) == (own, extra)
 
 
-def test_the_real_chain_starts_with_the_gate_and_leaves_out_the_tests() -> None:
+def test_the_real_chain_has_the_stages_in_order_and_leaves_out_the_tests() -> None:
     chained = [stage.name for stage in pipeline.choose(None, pipeline.STAGES)]
-    assert chained[:2] == ["environment", "baseline"]
-    assert "test" not in chained
+    assert chained == "environment baseline failfast properties gates checkpoint".split()
     assert [stage.name for stage in pipeline.choose("test", pipeline.STAGES)] == ["test"]
 
 
@@ -158,6 +157,16 @@ def test_all_stages_see_one_run_id_and_the_same_flags(
     assert first == second
     assert first.split()[1:] == ["7", "--root", str(tmp_path), "--artifacts", str(tmp_path / "e")]
     assert [line.split()[0] for line in table] == ["stage", "a", "b"]
+
+
+def test_a_stage_stops_at_the_first_step_that_does_not_say_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bodies = {"a": "print('a')", "b": "print('b'); raise SystemExit(1)", "c": "print('c')"}
+    steps = [step for name, body in bodies.items() for step in a_stage(tmp_path, name, body).steps]
+    monkeypatch.setattr(pipeline, "STAGES", (Stage("first", "?", *steps),))
+    assert run_main(tmp_path, "first") == 1
+    assert capfd.readouterr().out.split() == ["a", "b"]
 
 
 def test_progress_names_each_stage_and_quiet_drops_it_with_the_table(
@@ -274,7 +283,7 @@ def test_an_environment_that_no_longer_matches_is_made_anew(platform: Path, chan
 
 
 def test_the_stages_run_in_the_environment(platform: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    Path(pipeline.STAGES[0].script).write_text("import sys; print(sys.prefix)")
+    Path(pipeline.STAGES[0].steps[0][0]).write_text("import sys; print(sys.prefix)")
     assert pipeline.main(["--root", str(platform), "--quiet"]) == 0
     assert capfd.readouterr() == (f"{platform / '.venv'}\n", "")
 
@@ -344,7 +353,7 @@ def driver(folder: Path, changes: str = "", flags: str = "--quiet") -> list[str]
         "import pathlib, pipeline; from pipeline import Stage\n"
         f"folder = pathlib.Path({str(folder)!r})\n"
         "pipeline.scripts_folder = lambda: folder / 'scripts' / 'tests'\n"
-        "pipeline.STAGES = (Stage('first', str(folder / 'first.py'), '?'),)\n"
+        "pipeline.STAGES = (Stage('first', '?', [str(folder / 'first.py')]),)\n"
         f"pipeline.FILL = (('-c', {FILLED!r}),)\n"
         f"{changes}\n"
         f"raise SystemExit(pipeline.main(['--root', str(folder), *{flags.split()!r}]))\n"
@@ -389,7 +398,7 @@ def wait_for(path: Path) -> None:
 def test_a_signal_reaches_the_stage_once_and_ends_the_chain_with_one_line(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    second = "pipeline.STAGES += (Stage('second', str(folder / 'second.py'), '?', always=True),)"
+    second = "pipeline.STAGES += (Stage('second', '?', [str(folder / 'second.py')], always=True),)"
     line = driver(tmp_path, f"{SLOW}\n{second}", f"--quiet --python {sys.executable}")
     (tmp_path / "first.py").write_text(WAITS)
     (tmp_path / "second.py").write_text(f"open({str(tmp_path / 'second-ran')!r}, 'w')")
