@@ -72,30 +72,48 @@ class Captured:
         return reading.events
 
 
-def capture_command(root: Path, *pytest_args: str, flags: tuple[str, ...] = (), python: str = "") -> list[str]:
-    """A capture without the stages that other scripts are tested for, its evidence beside the project."""
-    own = ["--root", str(root), "--artifacts", f"{root}.artifacts", "--skip", "environment", "--skip", "flakes"]
-    return [python or sys.executable, str(SCRIPTS / "collect_metrics.py"), *own, *flags, "--", *pytest_args]
+@dataclass(frozen=True)
+class Capturing:
+    """A capture that runs, in a process group of its own."""
 
+    process: subprocess.Popen[str]
+    artifacts: Path
 
-def capture_env(**more: str) -> dict[str, str]:
-    """No tracer of an outer run, no byte code, and none of the plugins that are installed: they cost time."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TPR_", "PYTEST_", "COV"))}
-    return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"} | more
+    def end(self) -> Captured:
+        out, err = self.process.communicate(timeout=120)
+        return Captured(self.process.returncode, out, err, self.artifacts)
 
 
 @pytest.fixture(scope="session")
-def capture() -> Callable[..., Captured]:
-    """Capture a project to its end."""
+def start_capture() -> Callable[..., Capturing]:
+    """Begin to capture a project, without the stages that other scripts are tested for, its evidence beside it.
 
-    def run(root: Path, *pytest_args: str, flags: tuple[str, ...] = (), python: str = "", **env: str) -> Captured:
-        command = capture_command(root, "-p", "no:cacheprovider", *pytest_args, flags=flags, python=python)
-        done = subprocess.run(
-            command, env=capture_env(**env), capture_output=True, text=True, check=False, timeout=120
+    No tracer of an outer run, no byte code, and none of the plugins that are installed: they cost time.
+    """
+
+    def start(root: Path, *pytest_args: str, flags: tuple[str, ...] = (), python: str = "", **env: str) -> Capturing:
+        own = ["--root", str(root), "--artifacts", f"{root}.artifacts", "--skip", "environment", "--skip", "flakes"]
+        command = [python or sys.executable, str(SCRIPTS / "collect_metrics.py"), *own, *flags]
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("TPR_", "PYTEST_", "COV"))}
+        kept |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"} | env
+        process = subprocess.Popen(
+            [*command, "--", "-p", "no:cacheprovider", *pytest_args],
+            env=kept,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
         )
-        return Captured(done.returncode, done.stdout, done.stderr, Path(f"{root}.artifacts"))
+        return Capturing(process, Path(f"{root}.artifacts"))
 
-    return run
+    return start
+
+
+@pytest.fixture(scope="session")
+def capture(start_capture: Callable[..., Capturing]) -> Callable[..., Captured]:
+    """Capture a project to its end."""
+    return lambda *args, **options: start_capture(*args, **options).end()
 
 
 @pytest.fixture(autouse=True)

@@ -6,21 +6,25 @@ import hashlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from events import read_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.conftest import Captured
+    from tests.conftest import Captured, Capturing
 
     Capture = Callable[..., Captured]
+    Start = Callable[..., Capturing]
     Sample = Callable[[str], Path]
 
 pytestmark = pytest.mark.integration
@@ -98,6 +102,7 @@ def test_a_capture_says_what_pytest_and_coverage_say_and_leaves_the_project_alon
     assert baseline["population"]["percent"] >= 95
     assert baseline["partial"] is None
     assert f"baseline         sha256:{baseline['sha256']}" in first.out
+    assert (first.artifacts / "baseline.metrics.hash").read_text() == f"sha256:{baseline['sha256']}\n"
     markers = first.read("markers.usage.json")
     assert {"never", "slow"} <= {row["name"] for row in markers["markers"] if row["registered"]}
     assert ("never" in markers["unused"], "slow" in markers["unused"]) == (True, False)
@@ -219,6 +224,73 @@ def test_pytest_ended_by_a_test_with_a_good_status_is_still_partial(tmp_path: Pa
     captured = capture(root, "-q", flags=PLAIN)
     baseline = captured.read("baseline.metrics.json")
     assert (captured.code, baseline["partial"]["in_flight"]) == (2, ["test_ends.py::test_b"])
+
+
+def test_what_finished_before_a_crash_is_kept_with_the_test_in_flight(sample: Sample, capture: Capture) -> None:
+    captured = capture(sample("crashing"), "-q", flags=PLAIN)
+    baseline = captured.read("baseline.metrics.json")
+    assert (captured.code, baseline["outcomes"]["tests"]) == (2, 1)
+    assert baseline["partial"]["in_flight"] == ["test_crashing.py::test_dies"]
+    assert "the suite's process ended with status 3; in flight: test_crashing.py::test_dies" in captured.err
+
+
+def hang(start: Start, root: Path) -> Capturing:
+    """A capture whose suite hangs by now in its second test."""
+    capturing = start(root, "-q", flags=PLAIN)
+    while not (root / "hanging").exists():
+        assert capturing.process.poll() is None
+        time.sleep(0.02)
+    return capturing
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_capture_writes_what_it_has(
+    number: signal.Signals, sample: Sample, start_capture: Start
+) -> None:
+    capturing = hang(start_capture, sample("hanging"))
+    capturing.process.send_signal(number)
+    captured = capturing.end()
+    assert captured.code == 2
+    assert f"partial: interrupted by {number.name}; in flight: test_hanging.py::test_hangs" in captured.err
+    assert captured.read("baseline.metrics.json")["outcomes"]["tests"] == 1
+    assert [event["event"] for event in captured.events()] == ["metrics_capture_start", "metrics_capture_complete"]
+
+
+def test_a_killed_capture_is_recovered_from_its_records(
+    sample: Sample, start_capture: Start, capture: Capture
+) -> None:
+    root = sample("hanging")
+    capturing = hang(start_capture, root)
+    os.killpg(capturing.process.pid, signal.SIGKILL)
+    assert capturing.end().code == -signal.SIGKILL
+    captured = capture(root, flags=("--recover", *PLAIN))
+    baseline = captured.read("baseline.metrics.json")
+    assert captured.code == 2
+    assert (baseline["outcomes"]["tests"], baseline["partial"]["reason"]) == (1, "the capture was killed")
+
+
+def test_a_suite_that_hangs_is_stopped_by_its_timeout(sample: Sample, capture: Capture) -> None:
+    captured = capture(sample("hanging"), "-q", flags=(*PLAIN, "--timeout", "3"))
+    assert captured.code == 2
+    assert "partial: stopped after --timeout 3 s; in flight: test_hanging.py::test_hangs" in captured.err
+
+
+def test_a_lock_that_nobody_recorded_does_not_stop_a_capture(sample: Sample) -> None:
+    root = sample("passing")
+    (root / "uv.lock").write_text('version = 1\n[[package]]\nname = "pytest"\nversion = "1.0"\n')
+    script = Path(__file__).resolve().parents[2] / "scripts" / "tests" / "collect_metrics.py"
+    command = [sys.executable, str(script), "--root", str(root), "--quiet", *PLAIN, "--skip", "flakes"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert read_artifact(root / "artifacts" / "env.signature.json")["recorded"] is False
+
+
+def test_a_broken_coverage_configuration_is_one_line(sample: Sample, capture: Capture) -> None:
+    root = sample("passing")
+    (root / ".coveragerc").write_text("[run\nbroken")
+    captured = capture(root)
+    assert captured.code == 2
+    assert captured.err.startswith(f"collect_metrics.py: error: {root}: coverage cannot start: ")
+    assert len(captured.err.splitlines()) == 1
 
 
 SPREAD = {

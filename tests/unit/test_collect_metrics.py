@@ -326,6 +326,13 @@ def test_secrets_stay_out_of_every_artifact(tmp_path: Path, monkeypatch: pytest.
     assert not [path for path in written if b"tellnobody" in path.read_bytes()]
 
 
+def test_tests_whose_names_differ_in_a_secret_stay_apart(tmp_path: Path) -> None:
+    tests = [record(f"t.py::test_url[ghp_{part * 18}]") for part in ("a1", "b2")]
+    folder = killed_capture(tmp_path, whole_suite(*tests))
+    ids = [test["id"] for test in Capture(folder).suite().tests]
+    assert ids == [f"t.py::test_url[[redacted]]#{number}" for number in (1, 2)]
+
+
 def test_the_embedded_digest_the_hash_file_and_an_independent_computation_agree(tmp_path: Path) -> None:
     killed_capture(tmp_path / "artifacts", whole_suite(record("ä")))
     collect.main(["--recover", "--quiet", "--root", str(tmp_path), *QUICK])
