@@ -10,6 +10,8 @@ moment: what a record says is on disk before the next test starts.
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import importlib.util
 import json
 import math
@@ -40,6 +42,9 @@ MODES = ("off", "soft", "hard")
 FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
 WHOLE = ("collectonly", "lf", "failedfirst", "newfirst", "stepwise")  # options that need all tests at once
 TEXT_LIMIT = 64 * 1024  # characters of one failure's text
+BALANCE = 1.03  # the longest shard is to take at most this many times the mean
+CUTS = (BALANCE, 1 / 2, 1 / 4, 1 / 8, BALANCE - 1)  # of the mean: longer runs of one file's tests are cut
+OWN_COST = 0.0005  # seconds that pytest itself takes for a test
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -119,6 +124,8 @@ def start_recording(config: pytest.Config, settings: dict[str, Any]) -> None:
         manager.register(records(Path(settings["records"]), settings), "tpr-records")
         if distributed:
             manager.register(WorkerStart(settings), "tpr-worker-start")
+    if settings.get("shard"):
+        manager.register(Shard(settings), "tpr-shard")
     if settings["contexts"]:
         manager.register(CoverageContexts(), "tpr-contexts")
     if settings["pause"] and sys.version_info < (3, 12):  # from 3.12 on every switch re-instruments all code
@@ -390,6 +397,85 @@ class TracerPause:
                 self._resume()
 
 
+class Shard:
+    """Leaves this machine its share of the collected tests; the others run theirs."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._text = ""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        """The last word, after all that the suite itself deselects, which is the same everywhere."""
+        yield
+        (number, count), known = self._settings["shard"], {}
+        if recorded := self._settings["durations"]:
+            rows = json.loads(Path(recorded).read_bytes())["tests"]
+            known = {row["id"]: float(row["seconds"]) for row in rows}
+        shares = split({item.nodeid for item in items}, known, count)
+        mine = set(shares[number - 1])
+        self._text = f"shard {number}/{count}: {len(mine)} of {len(items)} tests"
+        items[:] = [item for item in items if item.nodeid in mine]
+        digest = hashlib.sha256(_compact(shares).encode("utf-8", "backslashreplace")).hexdigest()
+        with Path(self._settings["records"]).open("a", encoding="utf-8") as records:  # an xdist worker, too
+            records.write(_compact({"split": digest}) + "\n")
+
+    def pytest_report_collectionfinish(self) -> str:
+        return self._text
+
+
+def split(tests: Iterable[str], known: Mapping[str, float], count: int) -> list[list[str]]:
+    """The tests as `count` shares that take about as long as each other; a pure function of its arguments.
+
+    A file's fixtures are made once in each share that has some of its tests. So a file stays whole unless it is
+    longer than a share; where that does not balance, than a half, a quarter, ... of one: then it is cut into runs of
+    neighbours.
+    """
+    seconds = expected_seconds(sorted(set(tests)), known)
+    mean = sum(seconds.values()) / count
+    shares: list[tuple[float, int, list[str]]] = []
+    for part in CUTS:
+        shares = deal(runs_of(seconds, part * mean), count)
+        if max(shares)[0] <= BALANCE * mean:
+            break
+    return [tests for _, _, tests in sorted(shares, key=lambda share: share[1])]
+
+
+def expected_seconds(tests: Sequence[str], known: Mapping[str, float]) -> dict[str, float]:
+    """What each test will take: as recorded; a new one as its file's tests on average, else as all of them."""
+    files: dict[str, list[float]] = {}
+    for test, seconds in known.items():
+        files.setdefault(test.partition("::")[0], []).append(seconds)
+    usual = sum(known.values()) / len(known) if known else 1.0
+    usual_of = {file: sum(each) / len(each) for file, each in files.items()}
+    return {test: OWN_COST + known.get(test, usual_of.get(test.partition("::")[0], usual)) for test in tests}
+
+
+def runs_of(seconds: Mapping[str, float], longest: float) -> list[tuple[float, list[str]]]:
+    """Neighbouring tests of one file, in runs that take no longer than `longest` seconds (a single test may)."""
+    runs: list[tuple[float, list[str]]] = []
+    last = ""
+    for test, cost in seconds.items():
+        file = test.partition("::")[0]
+        if runs and file == last and runs[-1][0] + cost <= longest:
+            runs[-1] = (runs[-1][0] + cost, runs[-1][1])
+            runs[-1][1].append(test)
+        else:
+            runs.append((cost, [test]))
+        last = file
+    return runs
+
+
+def deal(runs: Iterable[tuple[float, list[str]]], count: int) -> list[tuple[float, int, list[str]]]:
+    """Shares as (seconds, number, tests): the longest run first, each to the share that is shortest so far."""
+    shares: list[tuple[float, int, list[str]]] = [(0.0, number, []) for number in range(count)]
+    for cost, tests in sorted(runs, key=lambda run: (-run[0], run[1])):
+        seconds, number, share = shares[0]
+        share.extend(tests)
+        heapq.heapreplace(shares, (seconds + cost, number, share))
+    return shares
+
+
 class FailFastHeader:
     """Says in pytest's header which mode and seed are in force, as what reproduces them, and the order."""
 
@@ -420,6 +506,7 @@ class FailFast(FailFastHeader):
     def pytest_collection(self) -> None:
         options = vars(self._config.option)
         whole = any(map(options.get, WHOLE)) or any("::" in argument for argument in self._config.args)
+        whole = whole or self._config.pluginmanager.has_plugin("tpr-shard")
         distributed = hasattr(self._config, "workerinput") or options.get("dist", "no") != "no"
         if self._order.files and not whole and not distributed:
             self._wanted = set(self._order.first(1))

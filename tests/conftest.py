@@ -94,10 +94,12 @@ def start_capture() -> Callable[..., Capturing]:
     def start(root: Path, *pytest_args: str, flags: tuple[str, ...] = (), python: str = "", **env: str) -> Capturing:
         own = ["--root", str(root), "--artifacts", f"{root}.artifacts", "--skip", "environment", "--skip", "flakes"]
         command = [python or sys.executable, str(SCRIPTS / "collect_metrics.py"), *own, *flags]
+        if "--merge" not in flags:
+            command += ["--", "-p", "no:cacheprovider", *pytest_args]
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("TPR_", "PYTEST_", "COV"))}
         kept |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"} | env
         process = subprocess.Popen(
-            [*command, "--", "-p", "no:cacheprovider", *pytest_args],
+            command,
             env=kept,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,14 +29,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from events import (
+    MASK,
     Arguments,
     EvidenceError,
     Run,
     complain,
+    folder,
     one_line,
     read_artifact,
     redact_text,
     secret_values,
+    sha256,
     write_atomic,
 )
 
@@ -48,6 +52,7 @@ MAP_VERSION = "1.0"  # 1.0 first
 BASELINE_VERSION = "1.0"  # 1.0 first
 SUMMARY_VERSION = "1.0"  # 1.0 first
 LADDER_VERSION = "1.0"  # 1.0 first
+SHARD_VERSION = "1.0"  # 1.0 first
 
 HERE = Path(__file__).resolve().parent
 STAGES = ("environment", "coverage", "contexts", "flakes")  # what --skip can leave out
@@ -55,6 +60,7 @@ PHASES = ("setup", "call", "teardown")
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 RED = ("failed", "error")
 MODES = ("off", "soft", "hard")
+SHARD = "shard.evidence.json"
 FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
 STARTED = time.perf_counter()
 KEYS = {  # key of the environment: its default
@@ -95,6 +101,8 @@ class Settings:
     timeout: float | None
     source: tuple[str, ...]
     pytest_args: tuple[str, ...]
+    shard: tuple[int, int] | None = None  # its number and how many there are
+    merge: tuple[Path, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -120,6 +128,8 @@ class Suite:
     core: str | None = None  # what traced the lines: coverage's measurement core
     abort: str | None = None  # why the suite's process gave up before pytest began
     reason: str | None = None  # why this is not the whole suite
+    split: str | None = None  # the digest of all shards' tests; None: not a shard
+    roots: Sequence[str] = ()  # where shards ran, if elsewhere
 
     @property
     def red(self) -> bool:
@@ -153,6 +163,8 @@ def read_records(lines: Iterable[str]) -> Suite:
             seen["collected"] = max(seen["collected"], row["collected"])
         else:
             seen |= row
+    if "split" in seen and seen.get("exit") == 5:
+        seen["exit"] = 0  # more shards than tests: this one has none, and that is right
     known = {name: seen[name] for name in Suite.__dataclass_fields__ if name in seen}
     return Suite(in_flight=tuple(started), **known)
 
@@ -207,7 +219,7 @@ def verdict(suite: Suite) -> int:
     """0 the whole suite passed; 1 a failure was seen; 2 neither."""
     if suite.red or suite.exit in (1, 6):
         return 1
-    return 2 if suite.reason or not suite.tests or suite.exit != 0 else 0
+    return 2 if suite.reason or not (suite.tests or suite.split) or suite.exit != 0 else 0
 
 
 def seconds_of(test: Mapping[str, Any]) -> float:
@@ -542,14 +554,22 @@ class Capture:
             return Suite()
         except OSError as error:
             raise EvidenceError(f"{self.records}: cannot be read: {error.strerror}; capture again") from None
-        secrets, masked = secret_values(os.environ), Counter[str]()
+        secrets = secret_values(os.environ)
         for test in suite.tests:  # the texts of failures were redacted before they were recorded
-            before = test["id"]
             test |= {key: redact_text(test[key], secrets) for key in ("id", "reason") if key in test}
-            if test["id"] != before:  # two tests stay two, though nothing of the secret may tell them apart
-                masked[test["id"]] += 1
-                test["id"] += f"#{masked[test['id']]}"
-        return replace(suite, tests=sorted(suite.tests, key=lambda test: str(test["id"])))
+        return replace(suite, tests=by_id(suite.tests))
+
+
+def by_id(tests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tests, sorted. What lost a secret is told apart by a number: nothing of the secret may do that."""
+    masked, found = Counter[str](), []
+    for test in tests:
+        if MASK in test["id"]:
+            name = re.sub(r"#\d+$", "", test["id"])
+            masked[name] += 1
+            test["id"] = f"{name}#{masked[name]}"
+        found.append(test)
+    return sorted(found, key=lambda test: str(test["id"]))
 
 
 @contextlib.contextmanager
@@ -608,12 +628,23 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "contexts": settings.measured and "contexts" not in settings.skip,
         "pause": settings.measured and settings.pause,
         "source": settings.source,
+        "shard": settings.shard,
+        "durations": settings.shard and recorded_durations(run),
         "omit": [] if HERE.is_relative_to(run.root) else [str(HERE / "*"), str(conftest)],
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(capture.settings, json.dumps(contents).encode())
     return capture
+
+
+def recorded_durations(run: Run) -> str | None:
+    """The durations of the last capture, by which a shard takes its share; None: there are none."""
+    for place in (run.artifacts.parents[1], run.root / "artifacts" / "foundation"):
+        if (path := place / "durations.json").exists():
+            read_artifact(path)
+            return str(path)
+    return None
 
 
 @contextlib.contextmanager
@@ -725,11 +756,17 @@ def in_foreground() -> bool:
         return os.name == "nt"
 
 
-def validate(run: Run, settings: Settings, env: Mapping[str, str]) -> int:
-    """Ask validate_env.py, as a process, whether this is the recorded environment: its exit code."""
-    command = [sys.executable, str(HERE / "validate_env.py"), "--quiet", "--allow-unrecorded"]
-    command += ["--root", str(settings.root), "--artifacts", str(run.artifacts)]
-    return subprocess.run(command, env=dict(env), check=False).returncode
+def refuse_environment(run: Run, settings: Settings, env: Mapping[str, str], watch: Stopwatch) -> int:
+    """The exit code if validate_env.py, as a process, refuses the environment or a package is missing, else 0."""
+    if "environment" not in settings.skip:
+        command = [sys.executable, str(HERE / "validate_env.py"), "--quiet", "--allow-unrecorded"]
+        command += ["--root", str(settings.root), "--artifacts", str(run.artifacts)]
+        with watch.stage("environment"):
+            code = subprocess.run(command, env=dict(env), check=False).returncode
+        if code:
+            return 1 if code == 1 else 2
+    need_packages(settings)
+    return 0
 
 
 def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] | None:
@@ -743,9 +780,15 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
     try:
         with contextlib.chdir(run.root):
             cov = coverage.Coverage(data_file=str(capture.data_file))
-            if data_files == [capture.data_file]:
+            if suite.roots:  # a path of another machine becomes one of this
+                known = cov.get_option("paths") or {}
+                cov.set_option("paths", {**known, "shards": [str(run.root), *suite.roots]})  # type: ignore[dict-item]
+            if data_files == [capture.data_file] and not cov.get_option("paths"):
                 cov.load()
-            else:
+            else:  # what was measured elsewhere, in other processes too, gets the paths of here
+                if capture.data_file in data_files:
+                    data_files.append(capture.data_file.rename(capture.folder / ".coverage.suite"))
+                    data_files.remove(capture.data_file)
                 cov.combine([str(path) for path in data_files])
                 cov.save()
             if not cov.get_data().measured_files():
@@ -964,7 +1007,7 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     with watch.stage("flakes"):
         flakes = None if "flakes" in settings.skip else scan_flakes(run, env)
     ladder, fresh = None, False
-    whole = settings.mode == "off" and not suite.reason
+    whole = settings.mode == "off" and not suite.reason and not settings.shard
     if whole and coverage and coverage["line_percent"] is not None:
         ladder, fresh = record_ladder(run, settings, coverage)
     if whole and coverage and not settings.skip & {"contexts"}:
@@ -985,7 +1028,8 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
 def scope(suite: Suite, settings: Settings) -> dict[str, Any]:
     """What was measured: two captures compare only if this is equal."""
     arguments = {"pytest_args": list(settings.pytest_args), "source": list(settings.source)}
-    return {**arguments, "skipped_stages": sorted(settings.skip), "collected": suite.collected}
+    shard = {"shard": "{}/{}".format(*settings.shard)} if settings.shard else {}
+    return {**arguments, "skipped_stages": sorted(settings.skip), "collected": suite.collected, **shard}
 
 
 def read_signature(run: Run, settings: Settings) -> dict[str, Any] | None:
@@ -1005,12 +1049,10 @@ def child_env(run: Run, settings: Settings) -> dict[str, str]:
 def capture_suite(run: Run, settings: Settings, stops: Stops) -> int:
     """Validate, run, write, show: the whole capture; its exit code."""
     watch, env = Stopwatch(), child_env(run, settings)
-    if "environment" not in settings.skip:
-        with watch.stage("environment"):
-            refused = validate(run, settings, env)
-        if refused:
-            return 1 if refused == 1 else 2
-    need_packages(settings)
+    if refused := refuse_environment(run, settings, env, watch):
+        return refused
+    if settings.shard:
+        (run.artifacts / SHARD).unlink(missing_ok=True)  # an earlier run's
     for dead in dead_captures(run.artifacts):
         salvage(run, dead)
     if stops.reasons:
@@ -1021,7 +1063,7 @@ def capture_suite(run: Run, settings: Settings, stops: Stops) -> int:
             returncode = run_child(capture, settings, env, held, stops)
         suite = capture.suite()
         suite = replace(suite, reason=why_partial(suite, returncode, next(iter(stops.reasons), None)))
-        if stops.reasons:  # who cancels a run grants it few seconds
+        if stops.reasons or settings.shard:  # who cancels a run grants it few seconds; a shard has no history
             settings = replace(settings, skip=settings.skip | {"flakes"})
         if settings.mode != "off":
             write_summary(run, settings, suite)
@@ -1033,13 +1075,15 @@ def capture_suite(run: Run, settings: Settings, stops: Stops) -> int:
 
 def conclude(run: Run, settings: Settings, capture: Capture, suite: Suite, watch: Stopwatch) -> int:
     """Write and show what a capture measured; its exit code."""
-    if not suite.tests or suite.abort:
+    if not (suite.tests or suite.split) or suite.abort:
         if not suite.tests:
             drop(capture)
         refuse_empty(suite, settings)
     baseline = write_evidence(run, settings, capture, suite, watch)
     if capture.data_file.exists():
         capture.data_file.replace(run.artifacts / ".coverage")  # for merging
+    if settings.shard and settings.mode == "off":
+        write_shard(run, settings, suite, watch)
     drop(capture)
     if not settings.quiet:
         print(table(baseline, time.perf_counter() - STARTED))
@@ -1168,6 +1212,123 @@ def recover(run: Run, settings: Settings) -> int:
     return conclude(run, replace(settings, mode="off"), found[-1], suite, Stopwatch())
 
 
+def write_shard(run: Run, settings: Settings, suite: Suite, watch: Stopwatch) -> None:
+    """What merging needs of a shard, beside its coverage data: all that was recorded of its tests."""
+    assert settings.shard
+    data = run.artifacts / ".coverage"
+    signature = read_signature(run, settings)
+    body = {
+        "shard": settings.shard[0],
+        "of": settings.shard[1],
+        "root": str(run.root),
+        "environment": signature and signature["signature"],
+        "coverage_sha256": None if "coverage" in settings.skip else sha256(data.read_bytes()),
+        "suite_seconds": watch.seconds.get("suite", 0.0),
+        "scope": {**scope(suite, settings), "skipped_stages": sorted(settings.skip - {"flakes"})},
+        "suite": vars(suite),
+    }
+    run.write(SHARD, SHARD_VERSION, body)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard's evidence and where it lies."""
+
+    place: Path
+    facts: dict[str, Any]
+    suite: Suite
+
+    @property
+    def name(self) -> str:
+        return f"{self.facts['shard']}/{self.facts['of']}"
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """What all shards of a run have in common."""
+        facts, names = self.facts, ("run_id", "commit", "dirty", "environment")
+        scope = {name: facts["scope"][name] for name in ("pytest_args", "source", "skipped_stages")}
+        return {name: facts[name] for name in names} | scope | {"split": self.suite.split}
+
+
+def read_shard(place: Path) -> Shard:
+    facts = read_artifact(place / SHARD)
+    try:
+        shard = Shard(place, facts, Suite(**facts["suite"]))
+        assert shard.origin
+    except UNREADABLE as error:
+        raise EvidenceError(f"{place / SHARD}: {one_line(repr(error))}; run shard and merge in one version") from None
+    digest, data = facts["coverage_sha256"], place / ".coverage"
+    if digest and (not data.exists() or sha256(data.read_bytes()) != digest):
+        raise EvidenceError(f"{data}: expected the coverage data of shard {shard.name}; run that shard again")
+    return shard
+
+
+def merge_shards(run: Run, settings: Settings) -> int:
+    """Join the evidence of all shards and write what one capture of the whole suite would have: its exit code."""
+    watch, env = Stopwatch(), child_env(run, settings)
+    if refused := refuse_environment(run, settings, env, watch):
+        return refused
+    shards = sorted(map(read_shard, settings.merge), key=lambda shard: int(shard.facts["shard"]))
+    signature = read_signature(run, settings)
+    here: dict[str, object] = {"run_id": run.id, "commit": run.commit[0], "dirty": run.commit[1]}
+    here["environment"] = signature and signature["signature"]
+    if problem := misfit(shards, here):
+        raise EvidenceError(problem)
+    scope = shards[0].facts["scope"]
+    settings = replace(
+        settings,
+        source=tuple(scope["source"]),
+        pytest_args=tuple(scope["pytest_args"]),
+        skip=settings.skip | set(scope["skipped_stages"]),
+    )
+    watch.seconds["suite"] = round(sum(shard.facts["suite_seconds"] for shard in shards), 3)
+    capture = open_capture(run, settings)
+    with alive(capture.folder):
+        for shard in shards:
+            if shard.facts["coverage_sha256"]:
+                copy = capture.folder / f".coverage.{shard.facts['shard']}"
+                copy.write_bytes((shard.place / ".coverage").read_bytes())
+        return conclude(run, settings, capture, joined(shards, run.root), watch)
+
+
+def misfit(shards: Sequence[Shard], here: Mapping[str, object]) -> str | None:
+    """Why these are not all the shards of one run, measured as `here` says; None if they are."""
+    count = shards[0].facts["of"]
+    places: dict[int, Path] = {}
+    for shard in shards:
+        number, place = shard.facts["shard"], shard.place
+        if shard.facts["of"] != count:
+            return f"{place}: shard {shard.name}: expected one of {count} shards; merge the shards of one run"
+        if number in places:
+            return f"{place}: shard {shard.name} is there twice, also as {places[number]}; remove one"
+        places[number] = place
+        for name, expected in {**shards[0].origin, **here}.items():
+            if (actual := shard.origin[name]) != expected:
+                got = f"expected {name} {expected!r}, got {actual!r}"
+                return f"{place}: shard {shard.name}: {one_line(got)}; run that shard again"
+    missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in places]
+    return f"shard {', '.join(missing)} missing: run it, or give its folder to --merge" if missing else None
+
+
+def joined(shards: Sequence[Shard], root: Path) -> Suite:
+    """One suite of all shards' tests. Each shard has collected all files, so what that said is said by each."""
+    suites = [shard.suite for shard in shards]
+    ended = [2 if suite.exit is None else suite.exit for suite in suites]
+    reasons = [f"shard {shard.name}: {shard.suite.reason}" for shard in shards if shard.suite.reason]
+    first = shards[0]
+    return replace(
+        first.suite,
+        tests=by_id(test for suite in suites for test in suite.tests),
+        collected=sum(suite.collected for suite in suites),
+        rootdir=str(root / os.path.relpath(first.suite.rootdir, first.facts["root"])),
+        in_flight=tuple(test for suite in suites for test in suite.in_flight),
+        exit=1 if 1 in ended else max(ended),
+        reason="; ".join(reasons) or None,
+        split=None,
+        roots=sorted({shard.facts["root"] for shard in shards} - {str(root)}),
+    )
+
+
 def table(baseline: Mapping[str, Any], seconds: float) -> str:
     """The baseline for people: aligned, with units."""
     outcomes, durations, coverage = baseline["outcomes"], baseline["durations"], baseline["coverage"]
@@ -1229,7 +1390,13 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
     add("--coverage-target", type=rate, default=env.get("TPR_COVERAGE_TARGET"), metavar="PERCENT")
     add("--coverage-tolerance", type=rate, default=env.get("TPR_COVERAGE_TOLERANCE_DROP", "1"), metavar="POINTS")
     add("--recover", action="store_true", help="write what a killed capture had measured, and stop")
+    add("--shard", type=share_of, metavar="I/N", help="run the I-th of N shares of the tests, for --merge")
+    add("--merge", type=folder, nargs="+", default=[], metavar="DIR", help="join the shards in these folders")
     args = parser.parse_args(words[:cut])
+    if args.shard and "TPR_RUN_ID" not in env:
+        parser.error("--shard: expected TPR_RUN_ID, the same for all shards and their merge; set it")
+    if args.merge and (args.shard or args.recover or args.failfast_mode != "off" or words[cut + 1 :]):
+        parser.error("--merge: the shards have run; expected no other run's flags beside it")
     promise = Promise(args.coverage_baseline, args.coverage_target, args.coverage_tolerance, args.reason)
     settings = Settings(
         root=args.root,
@@ -1243,6 +1410,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
         timeout=args.timeout,
         source=tuple(args.source),
         pytest_args=tuple(words[cut + 1 :]),
+        shard=args.shard,
+        merge=tuple(args.merge),
     )
     return settings, args
 
@@ -1257,6 +1426,13 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
     return int(text)
+
+
+def share_of(text: str) -> tuple[int, int]:
+    number, _, whole = text.partition("/")
+    if not (number.isdecimal() and whole.isdecimal() and 1 <= int(number) <= int(whole)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, got {text!r}")
+    return int(number), int(whole)
 
 
 def bounded(text: str, largest: float, wanted: str) -> float:
@@ -1290,15 +1466,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         settings = replace(settings, mode="off")
+    if settings.shard:  # an earlier capture's evidence stays: its durations say which tests are this shard's
+        whole = run
+        run = Run(whole.script, whole.root, whole.artifacts / "shards" / "{}-of-{}".format(*settings.shard))
+        run.commit = whole.commit
     stops = Stops()
     with stops.handled():
         code, trouble = 2, "a bug: its traceback is on stderr"
         try:
-            facts = {"mode": settings.mode, "pytest_args": settings.pytest_args, "skip": sorted(settings.skip)}
+            facts: dict[str, Any] = {"mode": settings.mode, "pytest_args": settings.pytest_args}
+            facts |= {"skip": sorted(settings.skip), "shard": settings.shard, "merge": settings.merge}
             run.log.info("metrics_capture_start", **facts, defaults=unset)
             if settings.mode != "off":
                 run.log.info("failfast_mode_applied", mode=settings.mode)
-            code = recover(run, settings) if args.recover else capture_suite(run, settings, stops)
+            if args.recover:
+                code = recover(run, settings)
+            else:
+                code = merge_shards(run, settings) if settings.merge else capture_suite(run, settings, stops)
             trouble = ""
         except (EvidenceError, KeyboardInterrupt) as error:
             trouble = str(error) or "interrupted"

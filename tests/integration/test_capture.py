@@ -344,6 +344,26 @@ def test_a_projects_own_coverage_configuration_holds(configuration: str, tmp_pat
     assert contexts["work.py"] == [{"file": 0, "lines": "2"}]
 
 
+def test_shards_merge_into_what_one_capture_says(sample: Sample, capture: Capture) -> None:
+    root = sample("own_conftest")
+    (root / "test_more.py").write_text("import shapes\n\n\ndef test_more():\n    assert shapes.area(0) == 0\n")
+    whole = capture(root, "-q", TPR_RUN_ID="one")
+    names = ("baseline.metrics.json", "durations.json", "markers.usage.json", "test.map.json")
+    expected = [numbers_only(whole.read(name)) for name in names]
+    cases = [junit_outcomes(whole.artifacts / "history" / "one.xml")]
+    shards = [capture(root, "-q", flags=("--shard", f"{number}/2"), TPR_RUN_ID="two") for number in (1, 2)]
+    assert [shard.code for shard in shards] == [0, 0]
+    places = [str(whole.artifacts / "shards" / f"{number}-of-2") for number in (1, 2)]
+    read = [read_artifact(Path(place, "baseline.metrics.json")) for place in places]
+    assert [(shard["scope"]["shard"], shard["ladder"]) for shard in read] == [("1/2", None), ("2/2", None)]
+    assert [bool(shard["outcomes"]["tests"]) for shard in read] == [True, True]
+    merged = capture(root, flags=("--merge", *places), TPR_RUN_ID="two")
+    assert merged.code == 0, merged.err
+    assert [numbers_only(merged.read(name)) for name in names] == expected
+    assert [junit_outcomes(merged.artifacts / "history" / "two.xml")] == cases
+    assert merged.events()[-2]["measured"] == whole.events()[1]["measured"]
+
+
 def test_xdist_gives_the_same_numbers_as_one_process(sample: Sample, capture: Capture, plugins_python: str) -> None:
     root, seen = sample("own_conftest"), []
     for way in ((), ("-p", "xdist", "-n", "2")):
