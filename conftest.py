@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from types import FrameType, ModuleType
 
 HERE = Path(__file__).resolve().parent
@@ -714,10 +715,8 @@ def covered_changes(baseline: Mapping[str, Any], changes: Sequence[Change]) -> d
     known = {file["path"] for file in files}
     found: dict[str, float] = {}
     for change in changes:
-        rows = sources.get(change.path, ())
-        hits: dict[str, float] = {
-            files[row["file"]]["path"]: len(change.lines & set(line_numbers(row["lines"]))) for row in rows
-        }
+        rows, lines = sources.get(change.path, ()), sorted(change.lines)
+        hits: dict[str, float] = {files[row["file"]]["path"]: count_inside(row["lines"], lines) for row in rows}
         if not any(hits.values()) and change.node not in known and not is_test_file(change.node):
             hits = dict.fromkeys(nearest_tests(change.path, sources, files), 0.001)
         for path, count in hits.items():
@@ -748,11 +747,13 @@ def rare_words(files: Iterable[Mapping[str, Any]], changes: Iterable[Change]) ->
     return {word: math.log(1 + len(names) / count) for word, count in counts.items()}
 
 
-def line_numbers(ranges: str) -> Iterator[int]:
-    """The numbers of 1-3,7."""
+def count_inside(ranges: str, lines: Sequence[int]) -> int:
+    """How many of the sorted lines are in ranges such as 1-3,7."""
+    count = 0
     for part in filter(None, ranges.split(",")):
         first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
+        count += bisect_right(lines, int(last or first)) - bisect_left(lines, int(first))
+    return count
 
 
 def is_test_file(path: str) -> bool:
@@ -830,7 +831,7 @@ def words_around(lines: Sequence[str], numbers: Iterable[int]) -> frozenset[str]
     """The words of the functions and classes around the lines, told by indentation: works on broken files too."""
     wanted, words = set(numbers), set[str]()
     open_blocks: list[tuple[int, frozenset[str]]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines[: max(wanted, default=0)], 1):
         code = line.lstrip()
         if code and code[0] not in "#)]}":
             indent = len(line) - len(code)

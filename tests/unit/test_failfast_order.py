@@ -286,9 +286,12 @@ def test_words_around_lines_are_those_of_the_definitions_that_hold_them(lines: l
     assert platform.words_around(SOURCE.split("\n"), lines) == set(words.split())
 
 
-@pytest.mark.parametrize(("text", "numbers"), [("", []), ("3", [3]), ("1-3,7", [1, 2, 3, 7])])
-def test_line_numbers_of_ranges(text: str, numbers: list[int]) -> None:
-    assert list(platform.line_numbers(text)) == numbers
+@pytest.mark.parametrize(
+    ("ranges", "lines", "count"),
+    [("", [1], 0), ("3", [2, 3, 4], 1), ("1-3,7", [0, 1, 2, 3, 4, 7], 4), ("5-9", [], 0)],
+)
+def test_lines_inside_ranges_are_counted(ranges: str, lines: list[int], count: int) -> None:
+    assert platform.count_inside(ranges, lines) == count
 
 
 # What git says
