@@ -100,14 +100,13 @@ def chain_faults(jobs: dict[str, Any]) -> Iterator[str]:
         yield from stage_faults(stage, above, job["steps"])
     yield from attest_faults(jobs.get("attest", {"steps": []}))
     verdict = jobs.get("verdict", {"steps": [{}]})
-    yield from differs("verdict: needs", verdict.get("needs"), [*names, "attest"])
+    yield from differs("verdict: needs", verdict.get("needs"), names)
     yield from differs("verdict: if", verdict.get("if"), "always()")
     yield from differs("verdict: steps", len(verdict["steps"]), 1)
     step = verdict["steps"][0] if verdict["steps"] else {}
     yield from differs("verdict: env", step.get("env"), {"RESULTS": "${{ join(needs.*.result, ' ') }}"})
-    said = f'echo "{", ".join(names)}, attest: $RESULTS"\n'
-    said += f'[[ "$RESULTS" =~ ^(success\\ ){{{len(names)}}}(success|skipped)$ ]]'
-    yield from differs("verdict: run", str(step.get("run")).partition(" #")[0], said)
+    said = f'echo "{", ".join(names)}: $RESULTS"\n[ "$RESULTS" = "{" ".join(["success"] * len(names))}" ]\n'
+    yield from differs("verdict: run", step.get("run"), said)
 
 
 def attest_faults(job: dict[str, Any]) -> Iterator[str]:
@@ -235,7 +234,7 @@ def test_whatever_is_removed_from_a_workflow_is_missed(name: str) -> None:
         ("pipeline.py baseline", "pipeline.py baseline || true"),
         ("needs: [environment, baseline, ", "needs: [environment, "),
         ("        if: always()\n", ""),
-        ("(success|skipped)", "(success|failure)"),
+        ("success success success", "success success skipped"),
         ("pipeline.py environment", "pipeline.py environment --root ${{ inputs.seed }}"),
         ("runs-on: ubuntu-latest\n    timeout-minutes: 5", "runs-on: ubuntu-latest\n    continue-on-error: true"),
     ],
