@@ -37,6 +37,7 @@ PREPARED = (
 )
 STRICT = {"if-no-files-found": "error", "include-hidden-files": True, "overwrite": True}
 GRANTS = {"attest": {"attestations": "write", "id-token": "write"}, "verdict": {}}
+PREDICATE = 'import json, sys; json.dump(json.load(sys.stdin)["predicate"], sys.stdout)'
 UNSIGNED = "github.event_name != 'pull_request' && !github.event.repository.fork && !github.event.repository.private"
 
 
@@ -113,7 +114,7 @@ def attest_faults(job: dict[str, Any]) -> Iterator[str]:
     """Only a branch of the repository itself can be signed for; elsewhere the job is skipped."""
     expected = [
         ("actions/download-artifact", {"name": "evidence", "path": "artifacts/"}),
-        ("jq .predicate artifacts/foundation.intoto.json > predicate.json", None),
+        (f"python3 -c '{PREDICATE}' < artifacts/{emit_checkpoint.STATEMENT} > predicate.json", None),
         (
             "actions/attest",
             {

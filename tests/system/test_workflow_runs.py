@@ -158,8 +158,7 @@ def test_every_job_succeeds_on_a_sound_project(adopted: Adopted) -> None:
 
 
 def test_a_drifted_environment_stops_everything_before_a_test_runs(adopted: Adopted) -> None:
-    with (adopted.root / "requirements.lock").open("a") as lock:
-        lock.write("# one byte more is another lock\n")
+    (adopted.root / "requirements.lock.hash").write_text(f"{'0' * 64}  requirements.lock\n")
     assert adopted.run("push") == {"environment": "failed", "verdict": "failed"}
     refused = read_artifact(adopted.evidence / "env.validation.failure.json")["reasons"]
     assert [reason["code"] for reason in refused] == ["lock_hash_mismatch"]
