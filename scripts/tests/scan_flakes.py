@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import groupby, pairwise
-from operator import eq, itemgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 from xml.parsers.expat import ExpatError
@@ -524,45 +524,40 @@ OUTCOMES = frozenset("failure error skipped flakyFailure flakyError rerunFailure
 class Element(NamedTuple):
     """One <testcase>: its attempts, why they failed, whether it is no more than the error of a tear-down."""
 
-    kind: str = "passed"
-    attempts: str = "p"
+    kind: str
+    attempts: str
     reasons: tuple[Reason, ...] = ()
     teardown: bool = False
-    childless: bool = True
+
+
+SILENT = Element("passed", "p")  # no child says otherwise
 
 
 def element_of(children: Sequence[Child]) -> Element:
     """Surefire: a flakyFailure is a failed attempt before the pass, a rerunFailure one more after the failure."""
-    if not children:
-        return Element()
-    tags = {child.tag for child in children}
-    kind = next((tag for tag in ("failure", "error") if tag in tags), "passed")
-    retries = sum(child.tag.startswith(("flaky", "rerun")) for child in children)
-    if kind != "passed":
-        attempts = "f" + "f" * retries
-    elif retries:
-        attempts = "f" * retries + "p"
-    else:
-        kind, attempts = "skipped", "s"
+    tags = [child.tag for child in children]
+    retries = sum(tag.startswith(("flaky", "rerun")) for tag in tags)
     reasons = tuple(child.reason for child in children if child.reason)
-    return Element(kind, attempts, reasons, all(child.teardown for child in children), False)
+    for kind in ("failure", "error"):
+        if kind in tags:
+            return Element(kind, "f" + "f" * retries, reasons, all(child.teardown for child in children))
+    if retries:
+        return Element("passed", "f" * retries + "p", reasons)
+    return Element("skipped", "s") if tags else SILENT
 
 
-def join_elements(elements: Sequence[Element], retried: bool) -> tuple[str, tuple[Reason, ...]]:
-    """The attempts of one test from its elements in one suite; `retried`: a childless twin is a failed attempt.
+def attempts_of(elements: Sequence[Element], retried: bool) -> str:
+    """The attempts of one test from its elements in one suite; `retried`: a silent twin is a failed attempt.
 
     pytest-rerunfailures writes a retried attempt as an element without a child; a failure and the error of its
     tear-down are two elements, but one attempt.
     """
     one = [e for i, e in enumerate(elements) if not (e.teardown and i and elements[i - 1].kind == "failure")]
-    earlier, last = one[:-1], one[-1]
-    if last.attempts == "s":
-        return "s", ()
-    reasons = tuple(reason for element in elements for reason in element.reasons)
-    if not retried and all(element.childless for element in earlier):
-        return last.attempts, reasons
-    before = ["f" if element.childless and retried else element.attempts.strip("s") for element in earlier]
-    return "".join(before) + last.attempts, reasons
+    earlier, last = one[:-1], one[-1].attempts
+    if last == "s" or (not retried and all(element is SILENT for element in earlier)):
+        return last
+    before = ("f" if element is SILENT and retried else element.attempts.strip("s") for element in earlier)
+    return "".join(before) + last
 
 
 TEST_MODULE = re.compile(r"((?:[^\W\d]\w*\.)*(?:test_\w*|\w+_tests?|conftest))(?:\.(.+))?")
@@ -584,7 +579,6 @@ def _node(module: str, classes: str | None) -> str:
     return f"{path}::{classes.replace('.', '::')}" if classes else path
 
 
-@lru_cache(1 << 16)
 def group_of(classname: str, file: str) -> str:
     """What a test's name is unique in: its classname, which already says the file, or classname and file.
 
@@ -592,16 +586,14 @@ def group_of(classname: str, file: str) -> str:
     tool's, or classname and module that can be split in two ways) belongs to the id, unless it is absolute.
     """
     path = file.replace("\\", "/")
-    steps = path.removesuffix(".py").strip("/").split("/") if path.endswith(".py") else []
-    for start in range(len(steps)):
-        dotted = ".".join(steps[start:])
-        if f"{classname}.".startswith(f"{dotted}."):
-            exact = _node(dotted, classname[len(dotted) + 1 :])
-            return classname if exact == node_prefix(classname) else f"{exact}{FILE}"
+    module = path.removesuffix(".py").replace("/", ".")
+    if path.endswith(".py") and f"{classname}.".startswith(f"{module}."):
+        exact = _node(module, classname[len(module) + 1 :])
+        return classname if exact == node_prefix(classname) else f"{exact}{FILE}"
     absolute = path.startswith("/") or path[1:2] == ":"
-    if classname and (not path or absolute or TEST_MODULE.fullmatch(classname)):
+    if not path or (absolute and classname):
         return classname
-    return f"{path}::{classname}{FILE}" if classname and path else f"{path}{FILE}" if path else ""
+    return f"{path}::{classname}{FILE}" if classname else f"{path}{FILE}"
 
 
 def shown_id(test: str, pytest: bool) -> str:
@@ -615,111 +607,70 @@ def shown_id(test: str, pytest: bool) -> str:
 
 
 Keep = Callable[[str, str], str]  # package, its lists of tests as text: the digest by which they are found again
-Column = Callable[[Any], Any]
-PLACES = itemgetter(0, 2), itemgetter(0, 2, 4)
-
-
-def columns(cases: list[list[str]], suite: str, files: bool) -> tuple[Column, Column, list[Any]]:
-    """How to take a test's key (classname, or it and file) and name from its attributes, and from which rows."""
-    with suppress(IndexError):  # nearly always all tests of a file have the same attributes
-        heads = {*map(PLACES[files], cases)}
-        head = heads.pop() if len(heads) == 1 else ()
-        if "classname" in head and "name" in head and ("file" in head) == files:
-            at = {word: 2 * place + 1 for place, word in enumerate(head)}
-            return (
-                itemgetter(*(at[word] for word in ("classname", "file") if word in at)),
-                itemgetter(at["name"]),
-                cases,
-            )
-    rows = []
-    for case in cases:
-        given = dict(zip(case[::2], case[1::2], strict=True))
-        file = given.get("file", "")
-        rows.append(((given.get("classname") or ("" if file else suite), file), given.get("name", "")))
-    return itemgetter(0), itemgetter(1), rows
+CHILDREN = ""  # no attribute is called so
 
 
 class Reader:
     """Feeds one JUnit file through expat. `keep` takes the tests of a package and returns their digest.
 
-    A passed test costs as little as can be: its start tag appends its attributes to `cases`, its end tag its
-    name to `ends`, both are looked at in bulk after every chunk. Only the text of a failure is read.
+    A passed test costs as little as can be: its start tag appends its attributes to `cases`, and after every
+    chunk of the file these move to `tests`. Only the text of a failure is read.
     """
 
     def __init__(self, keep: Keep) -> None:
         self.report, self.keep = Report(), keep
         self.suite, self.rooted = "", False
-        self.cases: list[list[str]] = []  # attributes of the tests read last, in order; the last one may be open
-        self.sorted_out = 0  # tests whose attributes left `cases`
-        self.waiting: dict[int, list[Child]] = {}  # number of a test: its children, until it leaves `cases`
-        self.names: defaultdict[Any, list[str]] = defaultdict(list)  # key: names in order, of this suite
-        self.children: defaultdict[Any, dict[int, list[Child]]] = defaultdict(dict)  # key: place in its names
-        self.groups: dict[str, list[str]] = {}  # group: names that ran
+        self.cases: list[dict[str, Any]] = []  # attributes of the tests read last; the last one may be open
+        self.tests: defaultdict[tuple[str, str], dict[str, list[Element] | None]]  # of this suite; None: passed
+        self.tests = defaultdict(dict)  # by classname and file, then by name
+        self.ran: defaultdict[str, set[str]] = defaultdict(set)  # group: names
         self.records: dict[str, Record] = {}
-        self.others = self.ended = self.tests_ended = 0
+        self.others = self.ended = 0
         self.ends: list[str] = []
         self.parser = XMLParser(forbid_dtd=True).parser  # expat as defusedxml arms it
         self.parser.DefaultHandlerExpand = None
+        self.parser.ordered_attributes = False
         self.skip_text()
-
-    @property
-    def tests(self) -> int:
-        return self.sorted_out + len(self.cases)
 
     def skip_text(self) -> None:
         append, other = self.cases.append, self.start_other
 
-        def start(tag: str, attributes: list[str]) -> None:
+        def start(tag: str, given: dict[str, Any]) -> None:
             if tag == "testcase":
-                append(attributes)
+                append(given)
             else:
-                other(tag, attributes)
+                other(tag.rpartition("}")[2], given)
 
         self.parser.StartElementHandler, self.parser.EndElementHandler = start, self.ends.append
         self.parser.CharacterDataHandler = None
 
-    def start_other(self, tag: str, attributes: list[str]) -> None:
-        tag = tag.rpartition("}")[2]
+    def start_other(self, tag: str, given: dict[str, Any]) -> None:
         if tag == "testcase":  # in a namespace
-            self.cases.append(attributes)
+            self.cases.append(given)
             return
         self.others += 1
         if not self.rooted and tag not in ("testsuites", "testsuite"):
             raise UnreadableError(f"not JUnit: its root is <{one_line(tag, 40)}>")
         self.rooted = True
-        given = dict(zip(attributes[::2], attributes[1::2], strict=True))
         if tag in ("testsuite", "testsuites"):
             self.flush()
             self.suite = given.get("name", "")
             self.report.pytest = self.report.pytest or "pytest" in self.suite
             self.report.timestamp = self.report.timestamp or moment(given.get("timestamp", ""))
-        elif tag == "property" and not self.in_test():
+        elif tag == "property" and not self.cases:  # those of a test come after it
             take_property(self.report, given.get("name", "").lower(), given.get("value", ""))
-        elif tag == "skipped" and self.in_test():
-            self.add_child(Child(tag))
-        elif tag in OUTCOMES and self.in_test():
+        elif tag == "skipped" and self.cases:
+            self.cases[-1].setdefault(CHILDREN, []).append(Child(tag))
+        elif tag in OUTCOMES and self.cases:
             self.read_text(tag, given)
 
-    def count_ends(self) -> None:
-        self.ended += len(self.ends)
-        self.tests_ended += sum(self.ends.count(tag) for tag in {*self.ends} if tag.rpartition("}")[2] == "testcase")
-        self.ends.clear()
-
-    def in_test(self) -> bool:
-        self.count_ends()
-        return self.tests > self.tests_ended
-
-    def add_child(self, child: Child) -> None:
-        self.waiting.setdefault(self.tests - 1, []).append(child)
-
     def read_text(self, tag: str, given: Mapping[str, str]) -> None:
-        """Collect the text of the element that has just begun, without what the test printed."""
-        attributes, message = self.cases[-1], given.get("message", "")
-        name = dict(zip(attributes[::2], attributes[1::2], strict=True)).get("name", "")
+        """Collect the text of the outcome that has just begun, without what the test printed."""
+        case, message = self.cases[-1], given.get("message", "")
         pieces: list[str] = []
         opened: list[str] = []
 
-        def start(nested: str, _: list[str]) -> None:
+        def start(nested: str, _: object) -> None:
             self.others += 1
             opened.append(nested.rpartition("}")[2])
 
@@ -735,8 +686,9 @@ class Reader:
                 opened.pop()
                 return
             self.skip_text()
-            reason = reason_of(given.get("type", ""), message, _clip("".join(pieces)), name)
-            self.add_child(Child(tag, message.startswith("failed on teardown"), reason))
+            reason = reason_of(given.get("type", ""), message, _clip("".join(pieces)), case.get("name", ""))
+            child = Child(tag, message.startswith("failed on teardown"), reason)
+            case.setdefault(CHILDREN, []).append(child)
 
         self.parser.StartElementHandler, self.parser.EndElementHandler = start, end
         self.parser.CharacterDataHandler = text
@@ -746,12 +698,13 @@ class Reader:
         while data := stream.read(max(CHUNK, unread)):
             fed += len(data)
             self.parser.Parse(data.translate(clean) if clean else data, False)
-            self.count_ends()
+            self.ended += len(self.ends)
+            self.ends.clear()
             unread = fed - self.parser.CurrentByteIndex
             self.check(unread)
             self.sort_out(keep=1)
-            if self.sorted_out - spilled > MAX_NAMES:
-                spilled = self.sorted_out
+            if self.report.tests - spilled > MAX_NAMES:
+                spilled = self.report.tests
                 self.flush(keep=1)
                 self.spill()
         if not fed:
@@ -761,102 +714,86 @@ class Reader:
     def check(self, unread: int) -> None:
         if unread > MAX_TOKEN:
             raise UnreadableError(f"a single tag or comment of more than {MAX_TOKEN >> 20} MiB")
-        if self.tests + self.others - self.ended > MAX_DEPTH:
+        if self.report.tests + len(self.cases) + self.others - self.ended > MAX_DEPTH:
             raise UnreadableError(f"elements nested more than {MAX_DEPTH} deep")
         if len(self.parser.intern) > MAX_WORDS:
             raise UnreadableError(f"more than {MAX_WORDS} different names of elements and attributes")
 
     def sort_out(self, keep: int = 0) -> None:
-        """Take all `cases` but the last `keep` apart into `names` and `children`."""
-        key_of, name_of, rows = columns(
-            self.cases[: len(self.cases) - keep], self.suite, "file" in self.parser.intern
-        )
-        for key, cases in groupby(rows, key_of):
-            names = self.names[key]
-            before = len(names)
-            names += map(name_of, cases)
-            first, self.sorted_out = self.sorted_out, self.sorted_out + len(names) - before
-            for number in [number for number in self.waiting if number < self.sorted_out]:
-                self.children[key][before + number - first] = self.waiting.pop(number)
-        del self.cases[: len(rows)]
+        """Move all `cases` but the last `keep` to `tests`."""
+        count = max(0, len(self.cases) - keep)
+        for case in self.cases[:count]:
+            tests = self.tests[case.get("classname", ""), case.get("file", "")]
+            name = case.get("name", "")
+            if name not in tests and CHILDREN not in case:
+                tests[name] = None
+                continue
+            elements = tests.get(name) or [SILENT] * (name in tests)
+            elements.append(element_of(case.get(CHILDREN, ())))
+            tests[name] = elements
+        del self.cases[:count]
+        self.report.tests += count
 
     def flush(self, keep: int = 0) -> None:
         """Settle the suite read so far: which tests ran, and the attempts of those that did not simply pass."""
         self.sort_out(keep)
-        odd: defaultdict[tuple[str, str], list[Element]] = defaultdict(list)
-        for key, names in self.names.items():
-            group = group_of(*key) if isinstance(key, tuple) else key
-            children = self.children.get(key, {})
-            ordered = sorted(names)
-            special = {names[place] for place in children}
-            if any(map(eq, ordered, ordered[1:])):
-                special.update(name for name, other in pairwise(ordered) if name == other)
-            if special:
-                for place, name in enumerate(names):
-                    if name in special:
-                        odd[group, name].append(element_of(children.get(place, ())))
-                ordered = [name for name in ordered if name not in special]
-            self.groups[group] = [*{*ordered, *self.groups[group]}] if group in self.groups else ordered
-        self.settle(odd, sum(map(len, self.names.values())))
-        self.names.clear()
-        self.children.clear()
-
-    def settle(self, odd: Mapping[tuple[str, str], list[Element]], elements: int) -> None:
-        report = self.report
-        silent = {test for test, rows in odd.items() if len(rows) > 1 and all(row.childless for row in rows[:-1])}
-        repeated = len(silent) >= REPEATED and sum(len(odd[test]) for test in silent) * 2 > elements
+        odd = {}
+        for (classname, file), tests in self.tests.items():
+            group = group_of(classname or ("" if file else self.suite), file)
+            mine = {name: elements for name, elements in tests.items() if elements}
+            odd.update({(group, name): elements for name, elements in mine.items()})
+            self.ran[group] |= tests.keys() - mine.keys() - {""}
+        twins = [rows for rows in odd.values() if len(rows) > 1 and all(row is SILENT for row in rows[:-1])]
+        repeated = len(twins) >= REPEATED and sum(map(len, twins)) * 2 > sum(map(len, self.tests.values()))
         for (group, name), rows in odd.items():
-            pytest = report.pytest or ".py" in group or name.startswith("test_") or TEST_MODULE.fullmatch(group)
-            retried = bool(pytest) and not repeated
-            attempts, reasons = join_elements(rows, retried)
-            kinds = Counter(row.kind for row in rows)
-            report.failed += kinds["failure"]
-            report.errored += kinds["error"]
-            report.skipped += kinds["skipped"]
-            report.passed -= len(rows) - kinds["passed"]
-            if not name:
-                continue
-            report.passed -= sum(row.childless for row in rows[:-1]) if retried else 0
-            report.rerun += max(0, attempts.count("f") - (attempts[-1] == "f"))
-            if attempts != "s":
-                self.groups[group].append(name)
-            if "f" in attempts:
-                self.remember(f"{group}\0{name}", attempts, reasons)
+            self.settle(group, name, rows, not repeated)
+        self.tests.clear()
 
-    def remember(self, test: str, attempts: str, reasons: Iterable[Reason]) -> None:
-        known = self.records.get(test)
-        if known and (known.attempts[-1] == "f" or attempts[-1] == "p"):
+    def settle(self, group: str, name: str, rows: Sequence[Element], once: bool) -> None:
+        """`once`: the suite did not run twice, so that twins are retried attempts if pytest wrote them."""
+        report = self.report
+        retried = once and (report.pytest or TEST_MODULE.fullmatch(group) is not None)
+        attempts = attempts_of(rows, retried)
+        kinds = Counter(row.kind for row in rows)
+        report.failed += kinds["failure"]
+        report.errored += kinds["error"]
+        report.skipped += kinds["skipped"]
+        if not name:
+            return
+        if retried:
+            report.passed -= sum(row is SILENT for row in rows[:-1])
+        report.rerun += max(0, attempts.count("f") - (attempts[-1] == "f"))
+        if attempts != "s":
+            self.ran[group].add(name)
+        if "f" in attempts:
+            self.remember(Record(f"{group}\0{name}", attempts), [reason for row in rows for reason in row.reasons])
+
+    def remember(self, record: Record, reasons: Sequence[Reason]) -> None:
+        known = self.records.get(record.test)
+        if known and (known.attempts[-1] == "f" or record.attempts[-1] == "p"):
             return  # it ran in another suite too: the worse of two results stands
         if not known and len(self.records) >= MAX_RECORDS:
             self.report.overflow += 1
             return
-        self.records[test] = Record(test, attempts, tuple(dict.fromkeys(mask for mask, _ in reasons)))
+        self.records[record.test] = record._replace(reasons=tuple(dict.fromkeys(mask for mask, _ in reasons)))
         for mask, message in reasons:
             self.report.examples.setdefault(mask, message)
 
     def spill(self) -> None:
         """Hand the names of the tests that ran to the store, package by package."""
-        for package, groups in groupby(sorted(self.groups), _package):
-            lists = []
-            for group in groups:
-                names = self.groups[group]
-                names.sort()
-                self.report.ran += len(names)
-                lists.append("\0".join([group, *names]))
-            self.report.groups.append(self.keep(package, "\1".join(lists)))
-        self.groups.clear()
+        for package, groups in groupby(sorted(self.ran), lambda group: group.rpartition(".")[0]):
+            lists = [[group, *sorted(self.ran[group])] for group in groups]
+            self.report.ran += sum(map(len, lists)) - len(lists)
+            self.report.groups.append(self.keep(package, "\1".join(map("\0".join, lists))))
+        self.ran.clear()
 
     def close(self) -> Report:
         self.flush()
         self.spill()
-        self.report.tests = self.sorted_out
-        self.report.passed += self.sorted_out
-        self.report.records = [*self.records.values()]
-        return self.report
-
-
-def _package(group: str) -> str:
-    return group.rpartition(".")[0]
+        report = self.report
+        report.passed += report.tests - report.failed - report.errored - report.skipped
+        report.records = [*self.records.values()]
+        return report
 
 
 def _clip(text: str) -> str:
@@ -879,12 +816,6 @@ def moment(text: str) -> str | None:
     """A time stamp in UTC with microseconds (text order is time order); one without an offset is taken as UTC."""
     with suppress(ValueError, OverflowError):
         return _utc(datetime.fromisoformat(text.strip()))
-    if not re.search(r"\d \w{3} \d{4}|\w{3} +\d+ ", text):
-        return None
-    from email.utils import parsedate_to_datetime  # dear to import, and few tools write such dates
-
-    with suppress(ValueError, OverflowError):
-        return _utc(parsedate_to_datetime(text))
     return None
 
 
