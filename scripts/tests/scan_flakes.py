@@ -1,13 +1,13 @@
 """Which tests cannot be believed? Reads the JUnit files of past runs; tells flaky from broken from outage.
 
-    python scripts/tests/scan_flakes.py [--history DIR] [--last N] [--since WHEN] [--json] [--fail-on-flaky]
+    python scripts/tests/scan_flakes.py [--history DIR] [--last N] [--since WHEN] [--json]
 
 A file is parsed once: what it said is kept in .flakes.sqlite beside it. PLAN.md names the rules.
 
 Reads:  every JUnit XML file under the history folder (default: ARTIFACTS/history), whichever tool wrote it; one
         file is one run. Nothing outside that folder.
 Writes: flake.report.json.
-Exits:  0 the scan is done; 1 there are flaky tests and --fail-on-flaky was given; 2 it could not be told.
+Exits:  0 the scan is done; 1 never: a flaky test is for enforce_gates.py to judge; 2 it could not be told.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
@@ -210,7 +210,11 @@ def find_outages(
 
 def is_outage(ran: int, failed: int) -> bool:
     share = failed / max(1, ran)
-    return (share >= OUTAGE_SHARE and failed >= OUTAGE_TESTS) or (share > 0.5 and failed >= SIGNATURE_TESTS)
+    return (
+        failed >= MAX_RECORDS
+        or (share >= OUTAGE_SHARE and failed >= OUTAGE_TESTS)
+        or (share > 0.5 and failed >= SIGNATURE_TESTS)
+    )
 
 
 def is_burst(failed: int, others: Sequence[int]) -> bool:
@@ -233,8 +237,8 @@ def poisson_tail(count: int, mean: float) -> float:
 
 def lasting_runs(ran: Sequence[int], failed: Collection[int]) -> set[int]:
     """Of the runs in which a test failed, those of streaks of STREAK runs, or all if it never passed."""
-    if len(failed) == len(ran) or len(failed) < STREAK:
-        return {*failed} if len(failed) == len(ran) else set()
+    if len(failed) == len(ran):
+        return {*failed}
     streaks = [[*runs] for failing, runs in groupby(ran, failed.__contains__) if failing]
     return {run for streak in streaks if len(streak) >= STREAK for run in streak}
 
@@ -355,9 +359,7 @@ CUT = "full report in element text]"  # how pytest 9.2 ends a message that it cu
 def reason_of(kind: str, message: str, text: str, name: str) -> Reason | None:
     """Why a test failed, from the element's text first (a message may be cut); None if it says nothing."""
     said, words = [], 0
-    for line in message_lines(message, text)[
-        :8
-    ]:  # later lines are diffs and values: go on only while nothing is said
+    for line in message_lines(message, text)[:8]:  # later lines are diffs and values
         said.append(line)
         words += sum(word.lower() not in DULL for word in re.findall(r"[A-Za-z]{3,}", line))
         if words >= 3:
@@ -436,7 +438,6 @@ class Report:
     run_id: str = ""
     commit: str | None = None
     dirty: bool = False
-    partial: str | None = None
     timestamp: str | None = None
     pytest: bool = False
     tests: int = 0
@@ -446,7 +447,6 @@ class Report:
     skipped: int = 0
     rerun: int = 0
     ran: int = 0  # tests, each once, that were not skipped
-    overflow: int = 0  # failing tests beyond MAX_RECORDS
     records: list[Record] = field(default_factory=list)
     examples: dict[str, str] = field(default_factory=dict)  # template: one message
     groups: list[str] = field(default_factory=list)
@@ -684,7 +684,8 @@ class Reader:
             group = group_of(classname or ("" if file else self.suite), file)
             mine = {name: elements for name, elements in tests.items() if elements}
             odd.update({(group, name): elements for name, elements in mine.items()})
-            self.ran[group] |= tests.keys() - mine.keys() - {""}
+            self.ran[group].update(tests.keys() - mine.keys() if mine else tests)
+            self.ran[group].discard("")
         twins = [rows for rows in odd.values() if len(rows) > 1 and all(row is SILENT for row in rows[:-1])]
         repeated = len(twins) >= REPEATED and sum(map(len, twins)) * 2 > sum(map(len, self.tests.values()))
         for (group, name), rows in odd.items():
@@ -715,7 +716,6 @@ class Reader:
         if known and (known.attempts[-1] == "f" or record.attempts[-1] == "p"):
             return  # it ran in another suite too: the worse of two results stands
         if not known and len(self.records) >= MAX_RECORDS:
-            self.report.overflow += 1
             return
         self.records[record.test] = record._replace(reasons=tuple(dict.fromkeys(mask for mask, _ in reasons)))
         for mask, message in reasons:
@@ -750,8 +750,6 @@ def take_property(report: Report, name: str, value: str) -> None:
         report.run_id = report.run_id or value
     elif name == "dirty":
         report.dirty = report.dirty or value.lower() == "true"
-    elif name == "partial":
-        report.partial = report.partial or value or None
 
 
 def moment(text: str) -> str | None:
@@ -805,6 +803,15 @@ class DamagedError(Exception):
     """The kept data is not what was written."""
 
 
+SCHEMA = """
+    DROP TABLE IF EXISTS version; DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS lists;
+    CREATE TABLE version (reader);
+    CREATE TABLE files (name PRIMARY KEY, size, mtime, body, digest);
+    CREATE TABLE lists (digest PRIMARY KEY, package, body);
+    CREATE INDEX packages ON lists (package);
+"""
+
+
 @cache
 def reader_version() -> str:
     """Which reader wrote the kept data: this very file, so that no change of a rule meets old data."""
@@ -819,45 +826,21 @@ class Store:
     """Every file's report and the lists of tests it names, in SQLite; without a path in a temporary database."""
 
     def __init__(self, path: Path | None) -> None:
-        self.db = sqlite3.connect(path or "", timeout=10, isolation_level=None)
+        self.db = sqlite3.connect(path or "", timeout=10)
         self.unwritten: dict[str, tuple[str, str]] = {}
-        if self.version() != reader_version():
-            self.clear()
-        self.db.execute("CREATE TEMP TABLE used (digest PRIMARY KEY, runs)")
-        self.db.execute("CREATE TEMP TABLE names (name PRIMARY KEY) WITHOUT ROWID")
-
-    def version(self) -> str | None:
         with suppress(sqlite3.OperationalError):  # a new file has no tables
-            row = self.db.execute("SELECT reader FROM version").fetchone()
-            return str(row[0]) if row else None
-        return None
-
-    def clear(self) -> None:
-        with self.writing():
-            for table in ("version", "files", "lists"):
-                self.db.execute(f"DROP TABLE IF EXISTS {table}")
-            self.db.execute("CREATE TABLE version (reader)")
-            self.db.execute("CREATE TABLE files (name PRIMARY KEY, size, mtime, body, digest)")
-            self.db.execute("CREATE TABLE lists (digest PRIMARY KEY, package, body)")
-            self.db.execute("CREATE INDEX packages ON lists (package)")
+            if self.db.execute("SELECT reader FROM version").fetchone() == (reader_version(),):
+                return
+        self.db.executescript(SCHEMA)
+        with self.db:
             self.db.execute("INSERT INTO version VALUES (?)", (reader_version(),))
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self.db.execute("ROLLBACK")
-            raise
-        self.db.execute("COMMIT")
 
     def keep(self, package: str, body: str) -> str:
         """Take a list of tests; returns the digest by which reports name it."""
         digest = _digest(package, body)
         self.unwritten[digest] = package, body
         if len(body) > MAX_UNWRITTEN or len(self.unwritten) > MAX_UNWRITTEN >> 10:
-            with self.writing():
+            with self.db:
                 self._write_lists()
         return digest
 
@@ -868,7 +851,7 @@ class Store:
 
     def put(self, name: str, mark: tuple[int, int], outcome: Report | str) -> None:
         body = json.dumps(outcome if isinstance(outcome, str) else vars(outcome), separators=(",", ":"))
-        with self.writing():
+        with self.db:
             self._write_lists()
             self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (name, *mark, body, _digest(name, body)))
 
@@ -882,22 +865,16 @@ class Store:
         outcome = json.loads(row[2])
         if isinstance(outcome, str):
             return outcome
-        outcome["records"] = [
-            Record(test, attempts, tuple(reasons)) for test, attempts, reasons in outcome["records"]
-        ]
-        return Report(**outcome)
+        records = [Record(test, attempts, tuple(reasons)) for test, attempts, reasons in outcome.pop("records")]
+        return Report(**outcome, records=records)
 
     def forget(self, present: Collection[str]) -> None:
         """Drop what belongs to files that are gone."""
-        gone = [(name,) for (name,) in self.db.execute("SELECT name FROM files") if name not in present]
-        if not gone:
-            return
-        with self.writing():
-            self.db.executemany("DELETE FROM files WHERE name = ?", gone)
-            bodies = (json.loads(body) for (body,) in self.db.execute("SELECT body FROM files"))
-            used = {digest for body in bodies if isinstance(body, dict) for digest in body["groups"]}
-            unused = [(digest,) for (digest,) in self.db.execute("SELECT digest FROM lists") if digest not in used]
-            self.db.executemany("DELETE FROM lists WHERE digest = ?", unused)
+        if gone := [(name,) for (name,) in self.db.execute("SELECT name FROM files") if name not in present]:
+            used = "SELECT value FROM files, json_each(body, '$.groups')"
+            with self.db:
+                self.db.executemany("DELETE FROM files WHERE name = ?", gone)
+                self.db.execute(f"DELETE FROM lists WHERE digest NOT IN ({used})")
 
     def census(self, reports: Sequence[Report], wanted: Iterable[str]) -> tuple[int, dict[str, int]]:
         """How many tests ran in `reports`, and in which of them (a bit each) those in `wanted` did."""
@@ -905,54 +882,47 @@ class Store:
         for place, report in enumerate(reports):
             for digest in report.groups:
                 runs[digest] |= 1 << place
-        asked: defaultdict[str, dict[str, str]] = defaultdict(dict)  # group: name: test
+        asked: defaultdict[str, set[str]] = defaultdict(set)
         for test in wanted:
             group, _, name = test.partition("\0")
-            asked[group][name] = test
+            asked[group].add(name)
         observed, ran = 0, defaultdict[str, int](int)
-        for rows in self._packages(runs):
+        for _, rows in groupby(self._lists(runs), itemgetter(0)):
             names: defaultdict[str, set[str]] = defaultdict(set)
-            on_disk = False
-            for digest, body in rows:
+            for _, digest, body in rows:
                 for group, *tests in (part.split("\0") for part in body.split("\1")):
-                    here = {*tests}
-                    names[group] |= here
-                    for name in asked[group].keys() & here if group in asked else ():
-                        ran[asked[group][name]] |= runs[digest]
-                if on_disk or sum(map(len, names.values())) > 4 * MAX_NAMES:
-                    on_disk = True
+                    names[group].update(tests)
+                    for name in asked[group].intersection(tests) if group in asked else ():
+                        ran[f"{group}\0{name}"] |= runs[digest]
+                if sum(map(len, names.values())) > 4 * MAX_NAMES:
                     self._move_to_disk(names)
-            observed += self._count_on_disk() if on_disk else sum(map(len, names.values()))
+            observed += self._count(names)
         return observed, ran
 
-    def _packages(self, digests: Collection[str]) -> Iterator[Iterator[tuple[str, str]]]:
-        """Of each package its lists, one at a time: (digest, body)."""
-        self.db.execute("DELETE FROM used")
-        self.db.executemany("INSERT INTO used (digest) VALUES (?)", ((digest,) for digest in digests))
-        query = "SELECT package, digest, body FROM lists JOIN used USING (digest) ORDER BY package"
+    def _lists(self, digests: Collection[str]) -> Iterator[tuple[str, str, str]]:
+        """(package, digest, body) of each of these lists, package by package."""
         found = 0
-
-        def checked(rows: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
-            nonlocal found
-            for package, digest, body in rows:
+        for package, digest, body in self.db.execute("SELECT package, digest, body FROM lists ORDER BY package"):
+            if digest in digests:
                 if _digest(package, body) != digest:
                     raise DamagedError
                 found += 1
-                yield digest, body
-
-        for _, rows in groupby(self.db.execute(query), itemgetter(0)):
-            yield checked(rows)
+                yield package, digest, body
         if found != len(digests):
             raise DamagedError
 
-    def _move_to_disk(self, names: defaultdict[str, set[str]]) -> None:
+    def _move_to_disk(self, names: dict[str, set[str]]) -> None:
+        self.db.execute("CREATE TEMP TABLE IF NOT EXISTS names (name PRIMARY KEY) WITHOUT ROWID")
         rows = ((f"{group}\0{name}",) for group, tests in names.items() for name in tests)
         self.db.executemany("INSERT OR IGNORE INTO names VALUES (?)", rows)
         names.clear()
 
-    def _count_on_disk(self) -> int:
+    def _count(self, names: dict[str, set[str]]) -> int:
+        if not self.db.in_transaction:
+            return sum(map(len, names.values()))
+        self._move_to_disk(names)
         (count,) = self.db.execute("SELECT count(*) FROM names").fetchone()
-        self.db.execute("DELETE FROM names")
+        self.db.rollback()
         return int(count)
 
 
@@ -1080,7 +1050,7 @@ class Scan:
     """What a history says, worked out once: reasons, outages, verdicts. `body` is that of flake.report.json."""
 
     def __init__(self, history: History) -> None:
-        self.history = history
+        self.history, self.runs = history, range(len(history.files))
         counts = Counter(reason for tests in history.failed for record in tests.values() for reason in record.reasons)
         merged = merge_noise(counts)
         self.reasons = [  # per run: test: templates
@@ -1088,115 +1058,105 @@ class Scan:
             for tests in history.failed
         ]
         self.examples = {merged.get(r, r): text for report in history.reports for r, text in report.examples.items()}
-        self.places = {
-            test: [run for run in range(mask.bit_length()) if mask >> run & 1] for test, mask in history.ran.items()
-        }
-        self.failing: defaultdict[str, set[int]] = defaultdict(set)
-        for run, tests in enumerate(history.failed):
-            for test in tests:
-                self.failing[test].add(run)
-        self.outages = self.find_outages()
-        self.aside = {outage.run for outage in self.outages if outage.kind == "outage"}
-        self.hit = {(run, test) for run, _, tests in self.outages for test in tests}
-        # a run of changed files is like no other of its commit
-        self.commits = [None if report.dirty else report.commit for report in history.reports]
-        own = [test for test, runs in self.failing.items() if any(not self.is_aside(run, test) for run in runs)]
-        self.ids = self.shown_ids(own)
-        sequences = {test: self.sequence(test) for test in own}
-        self.verdicts = {test: judge(sequence) for test, sequence in sequences.items()}
-        self.seen = {test: [one for one in sequence if not one.aside] for test, sequence in sequences.items()}
+        self.outages = {outage.run: outage for outage in self.find_outages()}
+        failed = ((run, test) for run, tests in enumerate(history.failed) for test in tests)
+        own = {test for run, test in failed if not self.is_aside(run, test)}
+        self.sequences = {test: self.sequence(test) for test in own}
+        self.seen = {test: [one for one in self.sequences[test] if not one.aside] for test in own}
+        self.verdicts = {test: judge(self.sequences[test]) for test in self.seen}
+        self.ids = self.shown_ids()
+
+    def ran_in(self, test: str) -> list[int]:
+        mask = self.history.ran[test]
+        return [run for run in self.runs if mask >> run & 1]
 
     def find_outages(self) -> list[Outage]:
-        reports = self.history.reports
-        lasting: list[set[str]] = [set() for _ in reports]
-        for test, runs in self.failing.items():
-            for run in lasting_runs(self.places[test], runs):
-                lasting[run].add(test)
-        outages = find_outages([report.ran for report in reports], self.reasons, lasting)
-        known = {outage.run for outage in outages if outage.kind == "outage"}
-        more = [run for run, report in enumerate(reports) if report.overflow and run not in known]
-        return outages + [Outage(run, "outage", frozenset()) for run in more]
+        failing: defaultdict[str, set[int]] = defaultdict(set)
+        for run, tests in enumerate(self.history.failed):
+            for test in tests:
+                failing[test].add(run)
+        lasting: list[set[str]] = [set() for _ in self.runs]
+        for test, runs in failing.items():
+            if len(runs) >= STREAK or len(runs) == self.history.ran[test].bit_count():
+                for run in lasting_runs(self.ran_in(test), runs):
+                    lasting[run].add(test)
+        return find_outages([report.ran for report in self.history.reports], self.reasons, lasting)
 
     def is_aside(self, run: int, test: str) -> bool:
-        return run in self.aside or (run, test) in self.hit
+        outage = self.outages.get(run)
+        return outage is not None and (outage.kind == "outage" or test in outage.tests)
 
     def sequence(self, test: str) -> list[Seen]:
         seen = []
-        for run in self.places[test]:
-            record = self.history.failed[run].get(test)
-            if record is None:
-                seen.append(Seen(run, self.commits[run], "p", run in self.aside))
-            else:
-                seen.append(Seen(run, self.commits[run], record.attempts, self.is_aside(run, test)))
+        for run in self.ran_in(test):
+            report, record = self.history.reports[run], self.history.failed[run].get(test)
+            commit = None if report.dirty else report.commit  # changed files are like no other run of the commit
+            seen.append(Seen(run, commit, record.attempts if record else "p", self.is_aside(run, test)))
         return seen
 
-    def shown_ids(self, tests: Iterable[str]) -> dict[str, str]:
+    def shown_ids(self) -> dict[str, str]:
         """What to call each test; two that would look the same get a number."""
-        pytest = {
-            test
-            for tests, report in zip(self.history.failed, self.history.reports, strict=True)
-            if report.pytest
-            for test in tests
-        }
+        history = zip(self.history.failed, self.history.reports, strict=True)
+        pytest = {test for tests, report in history if report.pytest for test in tests}
         taken: Counter[str] = Counter()
         ids = {}
-        for test in sorted(tests):
+        for test in sorted(self.seen):
             shown = shown_id(test, test in pytest)
             taken[shown] += 1
             ids[test] = shown if taken[shown] == 1 else f"{shown} ({taken[shown]})"
         return ids
 
-    def signatures(self, test: str) -> list[str]:
-        """The signatures of a test's failures that count, the most frequent first."""
-        counts = Counter(signature(why) for one in self.seen[test] for why in self.reasons[one.run].get(test, ()))
-        return sorted(counts, key=lambda name: (-counts[name], name))
-
     def body(self) -> dict[str, Any]:
         """The report's body; lists of tests are sorted by id."""
         history = self.history
-        flaky = [self.test_row(test) for test, verdict in self.verdicts.items() if verdict.kind == "flaky"]
-        suspected = [self.test_row(test) for test, verdict in self.verdicts.items() if verdict.kind == "suspected"]
+        rows = sorted((self.test_row(test) for test in self.seen), key=itemgetter("id"))
+        flaky = [row for row in rows if row["evidence"] in ("passed_on_rerun", "same_commit")]
         interval = wilson(len(flaky), history.observed)
-        rate = {
-            "flaky": len(flaky),
-            "observed": history.observed,
-            "percent": round(100 * len(flaky) / history.observed, 4) if history.observed else None,
-            "ci95": [round(bound, 4) for bound in interval] if interval else None,
-        }
         return {
-            "runs": [self.run_row(run) for run in range(len(history.files))],
+            "runs": [self.run_row(run) for run in self.runs],
             "unreadable": [{"file": file, "reason": reason} for file, reason in sorted(history.unreadable.items())],
             "tests_observed": history.observed,
-            "flaky": sorted(flaky, key=itemgetter("id")),
-            "suspected": sorted(suspected, key=itemgetter("id")),
+            "flaky": flaky,
+            "suspected": [row for row in rows if row["evidence"] == "across_commits"],
             "breakages": sorted(self.breakage_rows(), key=itemgetter("id", "first_run")),
-            "rate": rate,
+            "rate": {
+                "flaky": len(flaky),
+                "observed": history.observed,
+                "percent": round(100 * len(flaky) / history.observed, 4) if history.observed else None,
+                "ci95": [round(bound, 4) for bound in interval] if interval else None,
+            },
             "clusters": self.cluster_rows(),
-            "outages": [self.outage_row(outage) for outage in self.outages],
         }
 
     def run_row(self, run: int) -> dict[str, Any]:
-        report = self.history.reports[run]
+        report, note = self.history.reports[run], None
+        if outage := self.outages.get(run):
+            why = Counter(reason for test in outage.tests for reason in self.reasons[run][test])
+            reason = min(why, key=lambda reason: (-why[reason], reason), default="for unknown reasons")
+            note = f"{outage.kind}: {len(outage.tests)} of {report.ran} tests failed together: {reason}"
         fields = "run_id commit timestamp tests passed failed errored skipped rerun".split()
-        found = [outage for outage in self.outages if outage.run == run]
-        note = None
-        if found:
-            tests = len({test for outage in found for test in outage.tests}) + report.overflow
-            note = f"{found[0].kind}: {tests} of {report.ran} tests failed together"
         return {
             "file": self.history.files[run],
             **{name: getattr(report, name) for name in fields},
             "set_aside": note,
         }
 
+    def signatures(self, test: str) -> list[str]:
+        """The signatures of a test's failures that count, the most frequent first."""
+        counts = Counter(signature(why) for one in self.seen[test] for why in self.reasons[one.run].get(test, ()))
+        return sorted(counts, key=lambda name: (-counts[name], name))
+
     def test_row(self, test: str) -> dict[str, Any]:
         verdict, seen = self.verdicts[test], self.seen[test]
         results = "".join(one.attempts for one in seen)
         failed = [one for one in seen if "f" in one.attempts]
+        letters = ["-"] * len(self.runs)
+        for one in self.sequences[test]:
+            letters[one.run] = "o" if one.aside else "F" if one.failed else "r" if one.recovered else "."
         return {
             "id": self.ids[test],
             "evidence": verdict.evidence,
-            "why": why(verdict, len(seen)),
+            "why": in_words(verdict, len(seen)),
             "runs": len(seen),
             "passes": results.count("p"),
             "failures": results.count("f"),
@@ -1204,17 +1164,8 @@ class Scan:
             "first_failed": self.history.reports[failed[0].run].timestamp,
             "last_failed": self.history.reports[failed[-1].run].timestamp,
             "signatures": self.signatures(test),
-            "strip": self.strip(test),
+            "strip": "".join(letters[-STRIP:]),
         }
-
-    def strip(self, test: str) -> str:
-        """The last runs as one letter each: . passed, F failed, r passed on a rerun, o set aside, - did not run."""
-        letters = ["-"] * len(self.history.files)
-        for run in self.places[test]:
-            letters[run] = "o"
-        for one in self.seen[test]:
-            letters[one.run] = "F" if one.failed else "r" if one.recovered else "."
-        return "".join(letters[-STRIP:])
 
     def breakage_rows(self) -> Iterator[dict[str, Any]]:
         for test, verdict in self.verdicts.items():
@@ -1242,14 +1193,12 @@ class Scan:
         rows = []
         for reason, failures in found.items():
             runs = sorted({run for run, _ in failures})
-            tests = {test for _, test in failures}
             rows.append(
                 {
                     "signature": signature(reason),
                     "template": reason,
                     "count": len(failures),
-                    "tests": sorted(self.ids[test] for test in tests),
-                    "flaky": sum(self.verdicts[test].kind == "flaky" for test in tests),
+                    "tests": sorted({self.ids[test] for _, test in failures}),
                     "runs": [self.history.files[run] for run in runs],
                     "first_seen": self.history.reports[runs[0]].timestamp,
                     "last_seen": self.history.reports[runs[-1]].timestamp,
@@ -1258,28 +1207,17 @@ class Scan:
             )
         return sorted(rows, key=lambda row: (-row["count"], row["signature"]))
 
-    def outage_row(self, outage: Outage) -> dict[str, Any]:
-        counts = Counter(r for test in outage.tests for r in self.reasons[outage.run].get(test, ()))
-        reason = min(counts, key=lambda r: (-counts[r], r), default=None)
-        return {
-            "file": self.history.files[outage.run],
-            "kind": outage.kind,
-            "tests": len(outage.tests) + self.history.reports[outage.run].overflow,
-            "signature": reason and signature(reason),
-            "template": reason,
-            "example": reason and self.examples[reason],
-        }
 
-
+@cache
 def signature(reason: str) -> str:
     """A short name for a template."""
     return hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:12]
 
 
-def why(verdict: Verdict, runs: int) -> str:
-    """The evidence in words."""
+def in_words(verdict: Verdict, runs: int) -> str:
     count = len(verdict.runs)
     return {
+        "": "",
         "passed_on_rerun": f"passed on a rerun in {count} of {runs} runs",
         "same_commit": f"failed {count} of {runs} runs on unchanged commits",
         "across_commits": f"failed {count} of {runs} runs, each on a commit on which it did not pass",
@@ -1306,7 +1244,15 @@ def ago(then: str | None, now: datetime) -> str:
 
 def table(body: Mapping[str, Any], now: datetime) -> Iterator[str]:
     """The report in lines, the worst first."""
-    yield from _heading(body["runs"], body["rate"])
+    runs, rate = body["runs"], body["rate"]
+    aside = [row for row in runs if row["set_aside"]]
+    if not runs:
+        yield "no run to read: nothing is known about flakes yet"
+    else:
+        yield f"{len(runs)} runs, {len(aside)} with an outage set aside; {rate['observed']} tests observed"
+    if rate["ci95"]:
+        low, high = rate["ci95"]
+        yield f"{rate['flaky']} flaky: {rate['percent']:.2f} % (95 % interval {low:.2f} to {high:.2f})"
     for kind in ("flaky", "suspected"):
         if body[kind]:
             yield f"\n{kind.upper()}  . passed  F failed  r passed on a rerun  o set aside  - did not run"
@@ -1315,19 +1261,8 @@ def table(body: Mapping[str, Any], now: datetime) -> Iterator[str]:
             yield f"    {row['strip']}  {row['why']}, last {ago(row['last_failed'], now)}{_names(row['signatures'])}"
     yield from _section("BROKEN, not flaky", (_broken(row, now) for row in body["breakages"] if row["ongoing"]))
     yield from _section("REASONS", map(_reason, body["clusters"][:MAX_REASONS]))
-    yield from _section("SET ASIDE", map(_outage, body["outages"]))
+    yield from _section("SET ASIDE", (f"{visible(r['file'])}: {visible(r['set_aside'], 240)}" for r in aside))
     yield from _section("UNREADABLE", (f"{visible(r['file'])}: {visible(r['reason'])}" for r in body["unreadable"]))
-
-
-def _heading(runs: Sequence[Mapping[str, Any]], rate: Mapping[str, Any]) -> Iterator[str]:
-    if not runs:
-        yield "no run to read: nothing is known about flakes yet"
-        return
-    aside = sum(row["set_aside"] is not None for row in runs)
-    yield f"{len(runs)} runs, {aside} with an outage set aside; {rate['observed']} tests observed"
-    if rate["ci95"]:
-        low, high = rate["ci95"]
-        yield f"{rate['flaky']} flaky: {rate['percent']:.2f} % (95 % interval {low:.2f} to {high:.2f})"
 
 
 def _section(title: str, entries: Iterable[str]) -> Iterator[str]:
@@ -1346,10 +1281,6 @@ def _reason(row: Mapping[str, Any]) -> str:
     return f"[{row['signature']}] {size}\n    {visible(row['template'])}"
 
 
-def _outage(row: Mapping[str, Any]) -> str:
-    return f"{visible(row['file'])}: {row['kind']}, {row['tests']} tests\n    {visible(row['template'] or 'unknown')}"
-
-
 def _names(signatures: Sequence[str]) -> str:
     return f"  [{', '.join(signatures[:3])}]" if signatures else ""
 
@@ -1365,7 +1296,6 @@ def parser() -> Arguments:
     flags.add_argument("--last", type=_count, default=30, metavar="N", help="look at the last N runs (default: 30)")
     flags.add_argument("--since", type=_since, metavar="WHEN", help="none before: 2026-01-31, or 12h, 7d, 4w ago")
     flags.add_argument("--json", action="store_true", help="the report to standard output, no table")
-    flags.add_argument("--fail-on-flaky", action="store_true", help="exit 1 if a test is flaky")
     return flags
 
 
@@ -1410,42 +1340,40 @@ def scan(folder: Path, given: bool, window: Window, tell: Callable[[str], None])
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     artifacts = args.artifacts or args.root / "artifacts"
+    history, window = args.history or artifacts / "history", Window(args.last, args.since)
     try:
         run = Run("scan_flakes", args.root, artifacts)
     except EvidenceError as error:
         return complain("scan_flakes.py", str(error))
-    code, fields = 2, {"status": "error", "reason": "unexpected"}
+    fields: dict[str, Any] = {"status": "error", "reason": "unexpected"}
     try:
-        body = scan(
-            args.history or artifacts / "history",
-            args.history is not None,
-            Window(args.last, args.since),
-            progress(args.quiet),
-        )
+        body = scan(history, args.history is not None, window, progress(args.quiet))
         document = run.write(ARTIFACT, VERSION, body)
         fields = {"status": "ok", **counts(body)}
-        code = 1 if args.fail_on_flaky and body["flaky"] else 0
-        if args.json:
-            print(json.dumps(document, indent=1))
-        elif not args.quiet:
-            secrets = secret_values(os.environ)
-            print("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
-    except EvidenceError as error:
-        fields["reason"] = str(error)
-        code = complain("scan_flakes.py", str(error))
-    except KeyboardInterrupt:
-        fields["reason"] = "interrupted"
-        code = complain("scan_flakes.py", "interrupted; what was read is kept")
+    except (EvidenceError, KeyboardInterrupt) as error:
+        fields["reason"] = str(error) or "interrupted; what was read is kept"
+        return complain("scan_flakes.py", fields["reason"])
     finally:
         with suppress(EvidenceError):
             run.log.info("flake_scan_complete", **fields)
-    return code
+    if args.json:
+        print(json.dumps(document, indent=1))
+    elif not args.quiet:
+        secrets = secret_values(os.environ)
+        print("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
+    return 0
 
 
 def counts(body: Mapping[str, Any]) -> dict[str, Any]:
     """What the event says of a report."""
-    lengths = {key: len(body[key]) for key in ("runs", "unreadable", "flaky", "suspected", "clusters", "outages")}
-    return {**lengths, "tests_observed": body["tests_observed"], "percent": body["rate"]["percent"]}
+    lengths = {key: len(body[key]) for key in ("runs", "unreadable", "flaky", "suspected", "clusters")}
+    aside = sum(row["set_aside"] is not None for row in body["runs"])
+    return {
+        **lengths,
+        "set_aside": aside,
+        "tests_observed": body["tests_observed"],
+        "percent": body["rate"]["percent"],
+    }
 
 
 if __name__ == "__main__":
