@@ -41,7 +41,6 @@ from events import Arguments, EvidenceError, Run, complain, one_line, redact_tex
 VERSION = "1.0.0"
 ARTIFACT = "flake.report.json"
 STORE = ".flakes.sqlite"
-FILE = "\2"  # ends a group of tests that its file, not its classname alone, identifies; no XML can hold it
 
 STREAK = 3  # consecutive failing runs that are one breakage, where nothing else failed
 CHANCE = 0.05  # failures and passes that change places more seldom than this would be chance: a breakage
@@ -55,7 +54,6 @@ MAX_DEPTH, MAX_WORDS = 200, 10_000  # open elements; different names of elements
 MAX_NAMES = 50_000  # test names in memory
 MAX_UNWRITTEN = 4 << 20  # characters of lists of tests, before they are written
 MAX_RECORDS = 20_000  # failing tests of one run that are remembered by name
-MAX_TEMPLATES = 2_000  # compared word by word
 MAX_TEXT = 32 << 10  # of a failure's text: so much of its start and of its end
 REPEATED = 10  # so many tests that stand twice in a suite, if they are most of it: the suite ran twice
 CONTROL = bytes(ord("?") if 0 < code < 32 and code not in (9, 10, 13) else code for code in range(256))
@@ -397,25 +395,6 @@ def message_lines(message: str, text: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith(("=== ", "--- FAIL"))]
 
 
-def merge_noise(counts: Mapping[str, int]) -> dict[str, str]:
-    """Templates that are one but for a word that never comes back, each with the template that it becomes.
-
-    A name that comes back is a name, one that never does is noise: random letters without a digit look like
-    words. A word is noise if its template was seen once, and in the same place others have a mask, or most of at
-    least three words were seen once too.
-    """
-    places: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)  # text around: word: template
-    for text in sorted(counts)[:MAX_TEMPLATES]:
-        for word in re.finditer(r"#|[A-Za-z]{6,}", text):
-            places[text[: word.start()], text[word.end() :]][word[0]] = text
-    merged = {}
-    for (before, after), words in places.items():
-        once = [text for word, text in words.items() if word != "#" and counts[text] == 1]
-        if "#" in words or (len(once) >= 3 and 2 * len(once) > len(words)):
-            merged.update(dict.fromkeys(once, f"{before}#{after}"))
-    return merged
-
-
 # One file: what it says about its run.
 
 
@@ -439,7 +418,6 @@ class Report:
     commit: str | None = None
     dirty: bool = False
     timestamp: str | None = None
-    pytest: bool = False
     tests: int = 0
     passed: int = 0
     failed: int = 0
@@ -521,31 +499,20 @@ def _node(module: str, classes: str | None) -> str:
     return f"{path}::{classes.replace('.', '::')}" if classes else path
 
 
-def group_of(classname: str, file: str) -> str:
-    """What a test's name is unique in: its classname, which already says the file, or classname and file.
+def group_of(classname: str, file: str, pytest: bool) -> str:
+    """What stands before a test's name in its id, and tells tests of one name apart.
 
-    So a test is the same with pytest's `file` attribute and without. A file that says something else (another
-    tool's, or classname and module that can be split in two ways) belongs to the id, unless it is absolute.
+    A node id needs no file, so a test is the same with pytest's `file` attribute and without. The file of another
+    tool's test belongs to its id, unless it is absolute.
     """
     path = file.replace("\\", "/")
     module = path.removesuffix(".py").replace("/", ".")
     if path.endswith(".py") and f"{classname}.".startswith(f"{module}."):
-        exact = _node(module, classname[len(module) + 1 :])
-        return classname if exact == node_prefix(classname) else f"{exact}{FILE}"
+        return _node(module, classname[len(module) + 1 :])
     absolute = path.startswith("/") or path[1:2] == ":"
-    if not path or (absolute and classname):
-        return classname
-    return f"{path}::{classname}{FILE}" if classname else f"{path}{FILE}"
-
-
-def shown_id(test: str, pytest: bool) -> str:
-    """The id of a test as people know it: a node id of pytest where it is one, else classname::name."""
-    group, _, name = test.partition("\0")
-    if group.endswith(FILE):
-        prefix = group.removesuffix(FILE)
-    else:
-        prefix = node_prefix(group) if pytest or TEST_MODULE.fullmatch(group) else group
-    return f"{prefix}::{name}" if prefix else name
+    if path and not (absolute and classname):
+        return f"{path}::{classname}" if classname else path
+    return node_prefix(classname) if pytest or TEST_MODULE.fullmatch(classname) else classname
 
 
 Keep = Callable[[str, str], str]  # package, its lists of tests as text: the digest by which they are found again
@@ -561,7 +528,7 @@ class Reader:
 
     def __init__(self, keep: Keep) -> None:
         self.report, self.keep = Report(), keep
-        self.suite, self.rooted = "", False
+        self.suite, self.rooted, self.pytest = "", False, False
         self.cases: list[dict[str, Any]] = []  # attributes of the tests read last; the last one may be open
         self.tests: defaultdict[tuple[str, str], dict[str, list[Element] | None]]  # of this suite; None: passed
         self.tests = defaultdict(dict)  # by classname and file, then by name
@@ -597,7 +564,7 @@ class Reader:
         if tag in ("testsuite", "testsuites"):
             self.flush()
             self.suite = given.get("name", "")
-            self.report.pytest = self.report.pytest or "pytest" in self.suite
+            self.pytest = self.pytest or "pytest" in self.suite
             self.report.timestamp = self.report.timestamp or moment(given.get("timestamp", ""))
         elif tag == "property" and not self.cases:  # those of a test come after it
             take_property(self.report, given.get("name", "").lower(), given.get("value", ""))
@@ -681,7 +648,7 @@ class Reader:
         self.sort_out(keep)
         odd = {}
         for (classname, file), tests in self.tests.items():
-            group = group_of(classname or ("" if file else self.suite), file)
+            group = group_of(classname or ("" if file else self.suite), file, self.pytest)
             mine = {name: elements for name, elements in tests.items() if elements}
             odd.update({(group, name): elements for name, elements in mine.items()})
             self.ran[group].update(tests.keys() - mine.keys() if mine else tests)
@@ -695,7 +662,7 @@ class Reader:
     def settle(self, group: str, name: str, rows: Sequence[Element], once: bool) -> None:
         """`once`: the suite did not run twice, so that twins are retried attempts if pytest wrote them."""
         report = self.report
-        retried = once and (report.pytest or TEST_MODULE.fullmatch(group) is not None)
+        retried = once and (self.pytest or ".py" in group)
         attempts = attempts_of(rows, retried)
         kinds = Counter(row.kind for row in rows)
         report.failed += kinds["failure"]
@@ -723,7 +690,7 @@ class Reader:
 
     def spill(self) -> None:
         """Hand the names of the tests that ran to the store, package by package."""
-        for package, groups in groupby(sorted(self.ran), lambda group: group.rpartition(".")[0]):
+        for package, groups in groupby(sorted(self.ran), _package):
             lists = [[group, *sorted(self.ran[group])] for group in groups]
             self.report.ran += sum(map(len, lists)) - len(lists)
             self.report.groups.append(self.keep(package, "\1".join(map("\0".join, lists))))
@@ -736,6 +703,10 @@ class Reader:
         report.passed += report.tests - report.failed - report.errored - report.skipped
         report.records = [*self.records.values()]
         return report
+
+
+def _package(group: str) -> str:
+    return group[: max(0, group.rfind("/"), group.rfind("."))]
 
 
 def _clip(text: str) -> str:
@@ -770,30 +741,22 @@ def read_report(path: Path, keep: Keep) -> Report:
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UnreadableError("not a regular file")
-        try:
-            return _parse(stream, keep)
-        except UnreadableError as error:
-            if "invalid token" not in str(error):
-                raise
+        for clean in (None, CONTROL):  # some reporters write raw control characters
             stream.seek(0)
-            with suppress(UnreadableError):  # some reporters write raw control characters
-                return _parse(stream, keep, CONTROL)
-            raise
-
-
-def _parse(stream: IO[bytes], keep: Keep, clean: bytes | None = None) -> Report:
-    reader = Reader(keep)
-    try:
-        reader.feed(stream, clean)
-    except ExpatError as error:
+            reader = Reader(keep)
+            try:
+                reader.feed(stream, clean)
+                return reader.close()
+            except ExpatError as error:
+                reason = f"not well-formed: {error}"
+            except DefusedXmlException as error:
+                reason = f"refused: {type(error).__name__}"
+            except (LookupError, ValueError) as error:
+                reason = f"encoding: {error}"
+            if "invalid token" not in reason:
+                break
         stream.seek(0)
-        packed = stream.read(2) == b"\x1f\x8b"
-        raise UnreadableError("gzip, not XML: unpack it" if packed else f"not well-formed: {error}") from None
-    except DefusedXmlException as error:
-        raise UnreadableError(f"refused: {type(error).__name__}") from None
-    except (LookupError, ValueError) as error:
-        raise UnreadableError(f"encoding: {error}") from None
-    return reader.close()
+        raise UnreadableError("gzip, not XML: unpack it" if stream.read(2) == b"\x1f\x8b" else reason)
 
 
 # What was read before, kept beside the history.
@@ -968,33 +931,21 @@ class History:
     failed: Sequence[Mapping[str, Record]]  # per run
 
 
-def find_files(folder: Path) -> dict[str, os.stat_result | str]:
-    """Every XML file under `folder`, by its path in it, with its state or the reason why it is not opened."""
-    found: dict[str, os.stat_result | str] = {}
-    waiting = [folder]
-    while waiting:
-        place = waiting.pop()
-        try:
-            entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
-        except OSError as error:
-            if place == folder:
-                raise
-            found[place.relative_to(folder).as_posix()] = f"folder: {error.strerror}"
-            continue
-        for entry in entries:
-            path = Path(entry.path)
-            if path.name.lower().endswith((".xml", ".xml.gz")):
-                found[path.relative_to(folder).as_posix()] = _state(entry)
-            elif entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
+def find_files(folder: Path) -> dict[str, os.stat_result | OSError]:
+    """What is called XML under `folder`, by its path in it; hidden folders and links are not entered."""
+    found: dict[str, os.stat_result | OSError] = {}
+    errors: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in (*folders, *files):
+            if name.lower().endswith((".xml", ".xml.gz")) and not name.startswith("."):
+                path = Path(place, name)
+                found[path.relative_to(folder).as_posix()] = path.lstat()
+    for error in errors:
+        if error.filename == str(folder):
+            raise error
+        found[Path(error.filename).relative_to(folder).as_posix()] = error
     return dict(sorted(found.items()))
-
-
-def _state(entry: os.DirEntry[str]) -> os.stat_result | str:
-    if entry.is_symlink():
-        return "a link; only regular files are read"
-    state = entry.stat(follow_symlinks=False)
-    return state if stat.S_ISREG(state.st_mode) else "not a regular file"
 
 
 def read_history(store: Store, folder: Path, window: Window, tell: Callable[[str], None]) -> History:
@@ -1004,10 +955,10 @@ def read_history(store: Store, folder: Path, window: Window, tell: Callable[[str
     files = find_files(folder)
     for number, (name, state) in enumerate(files.items(), 1):
         tell(f"reading {number} of {len(files)}")
-        outcome = state if isinstance(state, str) else read_once(store, folder / name, name, state)
+        outcome = read_once(store, folder / name, name, state)
         if isinstance(outcome, str):
             unreadable[name] = one_line(outcome)
-        elif not isinstance(state, str):
+        elif not isinstance(state, OSError):
             outcome.timestamp = outcome.timestamp or _utc(datetime.fromtimestamp(state.st_mtime, UTC))
             outcome.run_id = outcome.run_id or name.removesuffix(".xml")
             reports[name] = outcome
@@ -1018,7 +969,11 @@ def read_history(store: Store, folder: Path, window: Window, tell: Callable[[str
     return History(chosen, [reports[name] for name in chosen], unreadable, observed, ran, failed)
 
 
-def read_once(store: Store, path: Path, name: str, state: os.stat_result) -> Report | str:
+def read_once(store: Store, path: Path, name: str, state: os.stat_result | OSError) -> Report | str:
+    if isinstance(state, OSError):
+        return f"folder: {state.strerror}"
+    if not stat.S_ISREG(state.st_mode):
+        return "a link, a folder or a device; only regular files are read"
     mark = (state.st_size, state.st_mtime_ns)
     outcome = store.get(name, mark)
     if outcome is None:
@@ -1051,13 +1006,8 @@ class Scan:
 
     def __init__(self, history: History) -> None:
         self.history, self.runs = history, range(len(history.files))
-        counts = Counter(reason for tests in history.failed for record in tests.values() for reason in record.reasons)
-        merged = merge_noise(counts)
-        self.reasons = [  # per run: test: templates
-            {test: tuple(dict.fromkeys(merged.get(r, r) for r in record.reasons)) for test, record in tests.items()}
-            for tests in history.failed
-        ]
-        self.examples = {merged.get(r, r): text for report in history.reports for r, text in report.examples.items()}
+        self.reasons = [{test: record.reasons for test, record in tests.items()} for tests in history.failed]
+        self.examples = {reason: text for report in history.reports for reason, text in report.examples.items()}
         self.outages = {outage.run: outage for outage in self.find_outages()}
         failed = ((run, test) for run, tests in enumerate(history.failed) for test in tests)
         own = {test for run, test in failed if not self.is_aside(run, test)}
@@ -1096,12 +1046,10 @@ class Scan:
 
     def shown_ids(self) -> dict[str, str]:
         """What to call each test; two that would look the same get a number."""
-        history = zip(self.history.failed, self.history.reports, strict=True)
-        pytest = {test for tests, report in history if report.pytest for test in tests}
         taken: Counter[str] = Counter()
         ids = {}
         for test in sorted(self.seen):
-            shown = shown_id(test, test in pytest)
+            shown = "::".join(part for part in test.split("\0") if part)
             taken[shown] += 1
             ids[test] = shown if taken[shown] == 1 else f"{shown} ({taken[shown]})"
         return ids

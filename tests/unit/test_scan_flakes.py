@@ -720,10 +720,10 @@ def test_what_cannot_be_read_is_named_and_the_scan_goes_on(tmp_path: Path) -> No
     body = scan(folder)
     reasons = {row["file"]: row["reason"] for row in body["unreadable"]}
     assert {name: reason.split(":")[0] for name, reason in reasons.items()} == {
-        "away.xml": "a link; only regular files are read",
-        "fifo.xml": "not a regular file",
-        "folder.xml": "not a regular file",
-        "loop.xml": "a link; only regular files are read",
+        "away.xml": "a link, a folder or a device; only regular files are read",
+        "fifo.xml": "a link, a folder or a device; only regular files are read",
+        "folder.xml": "a link, a folder or a device; only regular files are read",
+        "loop.xml": "a link, a folder or a device; only regular files are read",
         "nested/bad.xml": "not well-formed",
         "part.xml.gz": "gzip, not XML",
     }
