@@ -37,8 +37,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 from events import Arguments, EvidenceError, Run, complain, one_line, redact_text, secret_values
 
-# 1.0.0: first
-VERSION = "1.0.0"
+# 1.0: first
+VERSION = "1.0"
 ARTIFACT = "flake.report.json"
 STORE = ".flakes.sqlite"
 
@@ -790,6 +790,7 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         self.db = sqlite3.connect(path or "", timeout=10)
+        self.db.execute("PRAGMA synchronous = OFF")  # what a crash damages is read anew
         self.unwritten: dict[str, tuple[str, str]] = {}
         with suppress(sqlite3.OperationalError):  # a new file has no tables
             if self.db.execute("SELECT reader FROM version").fetchone() == (reader_version(),):
