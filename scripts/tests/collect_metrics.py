@@ -611,6 +611,7 @@ def dead_captures(artifacts: Path) -> list[Capture]:
 
 def open_capture(run: Run, settings: Settings) -> Capture:
     folder = run.artifacts / ".capture" / f"{safe_name(run.id)}-{os.getpid()}"
+    earlier = run.artifacts.parents[1] if settings.shard else run.artifacts  # what the last capture left
     capture, conftest = Capture(folder), find_conftest()
     contents = {
         "script": str(HERE / "collect_metrics.py"),
@@ -623,13 +624,13 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "commit": run.commit[0],
         "dirty": run.commit[1],
         "root": str(run.root),
-        "artifacts": str(run.artifacts),
+        "artifacts": str(earlier),
         "coverage": settings.measured,
         "contexts": settings.measured and "contexts" not in settings.skip,
         "pause": settings.measured and settings.pause,
         "source": settings.source,
         "shard": settings.shard,
-        "durations": settings.shard and recorded_durations(run),
+        "durations": settings.shard and recorded_durations(earlier, run.root / "artifacts" / "foundation"),
         "omit": [] if HERE.is_relative_to(run.root) else [str(HERE / "*"), str(conftest)],
     }
     with writing(folder):
@@ -638,9 +639,9 @@ def open_capture(run: Run, settings: Settings) -> Capture:
     return capture
 
 
-def recorded_durations(run: Run) -> str | None:
+def recorded_durations(*places: Path) -> str | None:
     """The durations of the last capture, by which a shard takes its share; None: there are none."""
-    for place in (run.artifacts.parents[1], run.root / "artifacts" / "foundation"):
+    for place in places:
         if (path := place / "durations.json").exists():
             read_artifact(path)
             return str(path)

@@ -178,6 +178,101 @@ def nightly_faults(workflow: dict[str, Any]) -> Iterator[str]:
     yield from differs("looks", str(steps[4]["run"]).partition(" -- ")[2], "tests/property")
 
 
+def sharded_faults(workflow: dict[str, Any]) -> Iterator[str]:
+    """Everything in which the sharded capture falls short of one machine's, or could lose a shard unnoticed."""
+    key = "sharded-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}"
+    kept = {"path": "artifacts/durations.json\nartifacts/test.map.json\nartifacts/history\n", "key": key}
+    fallback = {"restore-keys": "sharded-${{ github.ref_name }}-\nsharded-\n"}
+    plan, collect = (
+        {"name": "sharded-plan", "path": "artifacts/"},
+        ".venv/bin/python scripts/tests/collect_metrics.py",
+    )
+    arguments = "mapfile -t arguments < <(xargs -r printf '%s\\n' <<< \"$ARGUMENTS\")"
+    validate = (f"{COMMAND} environment", None, None)
+    steps: dict[str, list[tuple[str, object, str | None]]] = {
+        "plan": [
+            *PREPARED,
+            ("actions/cache/restore", {**kept, **fallback}, None),
+            validate,
+            ('echo "numbers=$(jq -nc --argjson n "$SHARDS" \'[range($n) + 1]\')" >> "$GITHUB_OUTPUT"', None, None),
+            ("actions/upload-artifact", {**plan, **STRICT}, None),
+        ],
+        "shard": [
+            *PREPARED,
+            ("actions/download-artifact", plan, None),
+            validate,
+            (f'{arguments}\n{collect} --shard "$SHARD" -- "${{arguments[@]}}"\n', None, None),
+            (
+                "actions/upload-artifact",
+                {"name": "shard-${{ matrix.number }}", "path": "artifacts/shards/", **STRICT},
+                "always()",
+            ),
+        ],
+        "merge": [
+            *PREPARED,
+            ("actions/download-artifact", plan, None),
+            (
+                "actions/download-artifact",
+                {"pattern": "shard-*", "path": "artifacts/shards/", "merge-multiple": True},
+                None,
+            ),
+            validate,
+            (f"{collect} --merge artifacts/shards/*", None, None),
+            ("actions/cache/save", kept, "always()"),
+            ("actions/upload-artifact", {"name": "sharded-evidence", "path": "artifacts/", **STRICT}, "always()"),
+        ],
+        "verdict": [
+            ('echo "plan, shard, merge: $RESULTS"\n[ "$RESULTS" = "success success $MERGED" ]\n', None, None)
+        ],
+    }
+    jobs = workflow["jobs"]
+    unless = "${{ !cancelled() && needs.plan.result == 'success' && inputs.mode == 'off' }}"
+    environ: dict[str, dict[str, str]] = {
+        "count": {"SHARDS": "${{ inputs.shards }}"},
+        "shard": {
+            "SHARD": "${{ matrix.number }}/${{ inputs.shards }}",
+            "ARGUMENTS": "${{ inputs.pytest-arguments }}",
+        },
+        "verdict": {
+            "RESULTS": "${{ join(needs.*.result, ' ') }}",
+            "MERGED": "${{ inputs.mode == 'off' && 'success' || 'skipped' }}",
+        },
+    }
+    yield from differs("permissions", workflow.get("permissions"), {})
+    run_id = {"TPR_RUN_ID": "${{ github.run_id }}"}
+    keys = {"TPR_FAILFAST_MODE": "${{ inputs.mode }}", "TPR_SEED": "${{ inputs.seed }}"}
+    yield from differs("env", workflow.get("env"), run_id | keys)
+    yield from differs("shell", workflow.get("defaults"), {"run": {"shell": "bash"}})
+    asked = workflow["on"]["workflow_call"]["inputs"]
+    defaults = {name: (facts["type"], facts["default"]) for name, facts in asked.items()}
+    texts = {"pytest-arguments": "", "mode": "off", "seed": pipeline.DEFAULTS["TPR_SEED"]}
+    yield from differs("inputs", defaults, {"shards": ("number", 4)} | {n: ("string", t) for n, t in texts.items()})
+    group = {"group": "sharded-${{ github.workflow }}-${{ github.ref }}"}
+    cancel = {"cancel-in-progress": "${{ github.event_name == 'pull_request' }}"}
+    yield from differs("concurrency", workflow.get("concurrency"), group | cancel)
+    yield from job_faults(jobs)
+    yield from differs("jobs", set(jobs), set(steps))
+    for name, expected in steps.items():
+        actual = [(bare(step), step.get("with"), step.get("if")) for step in jobs[name]["steps"]]
+        yield from differs(name, actual, expected)
+    given = [step["env"] for name in ("plan", "shard", "verdict") for step in jobs[name]["steps"] if "env" in step]
+    yield from differs("steps' env", given, list(environ.values()))
+    yield from differs("count", jobs["plan"]["steps"][4].get("id"), "count")
+    yield from differs("outputs", jobs["plan"].get("outputs"), {"numbers": "${{ steps.count.outputs.numbers }}"})
+    matrix = {"matrix": {"number": "${{ fromJSON(needs.plan.outputs.numbers) }}"}}
+    yield from differs(
+        "matrix", jobs["shard"].get("strategy"), {"fail-fast": "${{ inputs.mode != 'off' }}", **matrix}
+    )
+    order = [("plan", None, None), ("shard", "plan", None), ("merge", ["plan", "shard"], unless)]
+    for name, needs, when in [*order, ("verdict", ["plan", "shard", "merge"], "always()")]:
+        yield from differs(f"{name}: needs", (jobs[name].get("needs"), jobs[name].get("if")), (needs, when))
+
+
+def bare(step: dict[str, Any]) -> str:
+    """A step's action, or its whole command without its comments."""
+    return re.sub(r"@[0-9a-f]{40}$| +# .*", "", str(step.get("uses") or step.get("run")))
+
+
 def deed(step: dict[str, Any]) -> str:
     """A step's action, or its command up to the arguments for pytest."""
     return str(step.get("uses") or step.get("run")).partition("@")[0].partition(" -- ")[0]
@@ -186,6 +281,7 @@ def deed(step: dict[str, Any]) -> str:
 CHECKS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "test-platform.yml": faults,
     "nightly-fuzz.yml": lambda workflow: [*nightly_faults(workflow)],
+    "sharded-capture.yml": lambda workflow: [*sharded_faults(workflow)],
 }
 
 
