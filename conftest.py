@@ -331,8 +331,9 @@ class TracerPause:
         self._on = False
 
     def pytest_runtestloop(self) -> None:
-        coverage = running_coverage()
-        self._on = bool(coverage) and not self._measured_hooks(coverage.get_data().measured_files())
+        if coverage := running_coverage():
+            with suppress(Exception):  # a full disk: the report at the end says so
+                self._on = not self._measured_hooks(coverage.get_data().measured_files())
 
     def _measured_hooks(self, measured: set[str]) -> bool:
         files = {

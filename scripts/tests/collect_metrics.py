@@ -18,15 +18,12 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from events import (
     MASK,
@@ -43,8 +40,12 @@ from events import (
     write_atomic,
 )
 
+TYPE_CHECKING = False  # what --help does not need is imported where it is used, typing included
 if TYPE_CHECKING:
+    import subprocess
+    import threading
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
 DURATIONS_VERSION = "1.0"  # 1.0 first
 MARKERS_VERSION = "1.0"  # 1.0 first
@@ -670,6 +671,8 @@ def safe_name(text: str) -> str:
 
 def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held: int, stops: Stops) -> int:
     """Run the suite in its own process, to its end or until it is stopped; returns its status."""
+    import subprocess
+
     bootstrap = (
         f"import os, sys; sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); import collect_metrics; "
         f"raise SystemExit(collect_metrics.run_suite({str(capture.settings)!r}, sys.argv[1:]))"
@@ -742,6 +745,8 @@ class Stops:
         self._after(grace, process.kill)
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        import threading
+
         timer = threading.Timer(seconds, action)
         timer.daemon = True
         timer.start()
@@ -759,6 +764,8 @@ def in_foreground() -> bool:
 
 def refuse_environment(run: Run, settings: Settings, env: Mapping[str, str], watch: Stopwatch) -> int:
     """The exit code if validate_env.py, as a process, refuses the environment or a package is missing, else 0."""
+    import subprocess
+
     if "environment" not in settings.skip:
         command = [sys.executable, str(HERE / "validate_env.py"), "--quiet", "--allow-unrecorded"]
         command += ["--root", str(settings.root), "--artifacts", str(run.artifacts)]
@@ -856,6 +863,8 @@ def keep_history(suite: Suite, run: Run, origin: tuple[str, str | None, bool]) -
 
 def scan_flakes(run: Run, env: Mapping[str, str]) -> dict[str, Any] | None:
     """Have scan_flakes.py read the history, as a process; its report, or None if it could not tell."""
+    import subprocess
+
     command = [sys.executable, str(HERE / "scan_flakes.py"), "--quiet"]
     command += ["--root", str(run.root), "--artifacts", str(run.artifacts)]
     if subprocess.run(command, env=dict(env), check=False).returncode not in (0, 1):
@@ -1208,7 +1217,8 @@ def recover(run: Run, settings: Settings) -> int:
         raise EvidenceError(f"{place}: expected a killed capture, found {living}")
     for older in found[:-1]:
         salvage(run, older)
-    suite = replace(found[-1].suite(), reason="the capture was killed")
+    suite = found[-1].suite()
+    suite = replace(suite, abort=None, reason=suite.abort or "the capture was killed")
     run.commit = found[-1].origin[1:]
     return conclude(run, replace(settings, mode="off"), found[-1], suite, Stopwatch())
 
@@ -1451,7 +1461,9 @@ def rate(text: str) -> float:
 
 
 def span(text: str) -> float:
-    return bounded(text, threading.TIMEOUT_MAX, "a number of seconds")
+    from threading import TIMEOUT_MAX
+
+    return bounded(text, TIMEOUT_MAX, "a number of seconds")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,6 +42,7 @@ def run(kind: str, root: Path, out: Path, pytest_args: list[str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command(kind, out, pytest_args), cwd=root, env=env, stdout=subprocess.DEVNULL, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert kind == "coverage run" or (out / "coverage.xml").exists(), f"{kind} of {root} measured nothing"
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 

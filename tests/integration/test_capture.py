@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -291,6 +292,25 @@ def test_a_broken_coverage_configuration_is_one_line(sample: Sample, capture: Ca
     assert captured.code == 2
     assert captured.err.startswith(f"collect_metrics.py: error: {root}: coverage cannot start: ")
     assert len(captured.err.splitlines()) == 1
+
+
+def test_a_disk_that_is_full_neither_fails_the_suite_nor_loses_its_records(
+    sample: Sample, start_capture: Start, capture: Capture
+) -> None:
+    root = sample("passing")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, before[1]))
+    try:
+        capturing = start_capture(root, "-q")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    full = capturing.end()
+    assert (full.code, len(full.err.splitlines())) == (2, 1)
+    assert "coverage cannot be saved: " in full.err
+    assert "3 passed" in full.out
+    assert not (full.artifacts / "baseline.metrics.json").exists()
+    recovered = capture(root, flags=("--recover", *PLAIN))
+    assert recovered.read("baseline.metrics.json")["outcomes"]["tests"] == 5
 
 
 SPREAD = {
