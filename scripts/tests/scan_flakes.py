@@ -283,7 +283,7 @@ VOLATILE = (  # a form and its mask, in this order; then every word with a digit
 )
 STATUS = r"(?:10[0-3]|20[0-8]|226|30[0-8]|4(?:0\d|1[0-8]|2[1-689]|31|51)|5(?:0[0-8]|1[01]|2\d|30))"  # of HTTP
 MEANT = (  # numbers that tell one reason from another
-    rf"\b{STATUS}\s*[=!]=\s*{STATUS}\b",
+    rf"\b{STATUS}(?:\s*[=!]=\s*|>? but was:? <?){STATUS}\b",
     (
         r"\b(?:errno|winerror|exit(?:ed)?(?:\s+with)?(?:\s+(?:status|code))?|exit_?code|status(?:[_\s]?code)?"
         r"|return_?code|err(?:or)?[_\s]?(?:code|no)|error|code|rc|signal|http(?:/[\d.]+)?|response)\b"
@@ -1169,7 +1169,7 @@ def in_words(verdict: Verdict, runs: int) -> str:
         "": "",
         "passed_on_rerun": f"passed on a rerun in {count} of {runs} runs",
         "same_commit": f"failed {count} of {runs} runs on unchanged commits",
-        "across_commits": f"failed {count} of {runs} runs, each on a commit on which it did not pass",
+        "across_commits": f"failed {count} of {runs} runs, on no commit that is known to have passed",
     }[verdict.evidence]
 
 

@@ -209,6 +209,7 @@ def test_what_changes_from_run_to_run_is_masked(spellings: list[str]) -> None:
     [
         ["[Errno 104] reset", "[Errno 111] reset"],
         ["assert 500 == 200", "assert 429 == 200"],
+        ["expected: <200> but was: <503>", "expected: <200> but was: <429>"],
         [
             "502 Server Error: Bad Gateway for url: http://a:1/x",
             "503 Server Error: Unavailable for url: http://a:1/x",
