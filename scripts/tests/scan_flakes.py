@@ -1007,11 +1007,15 @@ class Scan:
 
     def __init__(self, history: History) -> None:
         self.history, self.runs = history, range(len(history.files))
+        self.commits = [None if report.dirty else report.commit for report in history.reports]
         self.reasons = [{test: record.reasons for test, record in tests.items()} for tests in history.failed]
         self.examples = {reason: text for report in history.reports for reason, text in report.examples.items()}
+        self.failing: defaultdict[str, dict[int, Record]] = defaultdict(dict)  # test: run
+        for run, tests in enumerate(history.failed):
+            for test, record in tests.items():
+                self.failing[test][run] = record
         self.outages = {outage.run: outage for outage in self.find_outages()}
-        failed = ((run, test) for run, tests in enumerate(history.failed) for test in tests)
-        own = {test for run, test in failed if not self.is_aside(run, test)}
+        own = [test for test, runs in self.failing.items() if any(not self.is_aside(run, test) for run in runs)]
         self.sequences = {test: self.sequence(test) for test in own}
         self.seen = {test: [one for one in self.sequences[test] if not one.aside] for test in own}
         self.verdicts = {test: judge(self.sequences[test]) for test in self.seen}
@@ -1022,12 +1026,8 @@ class Scan:
         return [run for run in self.runs if mask >> run & 1]
 
     def find_outages(self) -> list[Outage]:
-        failing: defaultdict[str, set[int]] = defaultdict(set)
-        for run, tests in enumerate(self.history.failed):
-            for test in tests:
-                failing[test].add(run)
         lasting: list[set[str]] = [set() for _ in self.runs]
-        for test, runs in failing.items():
+        for test, runs in self.failing.items():
             if len(runs) >= STREAK or len(runs) == self.history.ran[test].bit_count():
                 for run in lasting_runs(self.ran_in(test), runs):
                     lasting[run].add(test)
@@ -1038,12 +1038,17 @@ class Scan:
         return outage is not None and (outage.kind == "outage" or test in outage.tests)
 
     def sequence(self, test: str) -> list[Seen]:
-        seen = []
-        for run in self.ran_in(test):
-            report, record = self.history.reports[run], self.history.failed[run].get(test)
-            commit = None if report.dirty else report.commit  # changed files are like no other run of the commit
-            seen.append(Seen(run, commit, record.attempts if record else "p", self.is_aside(run, test)))
-        return seen
+        """A test's results; changed files are like no other run of their commit."""
+        records = self.failing[test]
+        return [
+            Seen(
+                run,
+                self.commits[run],
+                records[run].attempts if run in records else "p",
+                run in self.outages and self.is_aside(run, test),
+            )
+            for run in self.ran_in(test)
+        ]
 
     def shown_ids(self) -> dict[str, str]:
         """What to call each test; two that would look the same get a number."""
@@ -1058,15 +1063,18 @@ class Scan:
     def body(self) -> dict[str, Any]:
         """The report's body; lists of tests are sorted by id."""
         history = self.history
-        rows = sorted((self.test_row(test) for test in self.seen), key=itemgetter("id"))
-        flaky = [row for row in rows if row["evidence"] in ("passed_on_rerun", "same_commit")]
+        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("flaky", "suspected")}
+        for test in sorted(self.ids, key=self.ids.__getitem__):
+            if self.verdicts[test].kind:
+                rows[self.verdicts[test].kind].append(self.test_row(test))
+        flaky = rows["flaky"]
         interval = wilson(len(flaky), history.observed)
         return {
             "runs": [self.run_row(run) for run in self.runs],
             "unreadable": [{"file": file, "reason": reason} for file, reason in sorted(history.unreadable.items())],
             "tests_observed": history.observed,
             "flaky": flaky,
-            "suspected": [row for row in rows if row["evidence"] == "across_commits"],
+            "suspected": rows["suspected"],
             "breakages": sorted(self.breakage_rows(), key=itemgetter("id", "first_run")),
             "rate": {
                 "flaky": len(flaky),
@@ -1166,7 +1174,6 @@ def signature(reason: str) -> str:
 def in_words(verdict: Verdict, runs: int) -> str:
     count = len(verdict.runs)
     return {
-        "": "",
         "passed_on_rerun": f"passed on a rerun in {count} of {runs} runs",
         "same_commit": f"failed {count} of {runs} runs on unchanged commits",
         "across_commits": f"failed {count} of {runs} runs, on no commit that is known to have passed",

@@ -703,6 +703,16 @@ def impatient(connect: Callable[..., Any]) -> Callable[..., Any]:
     return lambda path, **more: connect(path, **(more | {"timeout": 0.01}))
 
 
+def test_a_package_too_large_for_memory_is_counted_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = put(
+        tmp_path / "history", *flipping("test_x"), junit(case("test_new"), case("test_x"), case("test_other_3"))
+    )
+    usual = scan(folder)
+    monkeypatch.setattr(scan_flakes, "MAX_NAMES", 3)
+    assert scan(folder) == usual
+    assert usual["tests_observed"] == 42
+
+
 # The folder and the window.
 
 
