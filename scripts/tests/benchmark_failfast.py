@@ -12,7 +12,8 @@ full run does not see is reported and replaced.
 Reads:  the project under --root; artifacts/test.map.json if it still fits; tests/samples/failfast_seeded; TPR_SEED,
         TPR_MAX_FAIL_FAST_IMPROVEMENT_TARGET (soft), TPR_HARD_FAIL_FAST_IMPROVEMENT_TARGET.
 Writes: failfast.summary.json and its events. What runs in the copy leaves its evidence there, and goes with it.
-Exits:  0 both targets met; 1 one is not; 2 it could not be told (a suite that fails by itself, no fault, no git).
+Exits:  0 both targets met; 1 one is not; 2 it could not be told (a suite that fails by itself, no fault, no git), or
+        it was interrupted: the faults that were done by then are written.
 """
 
 from __future__ import annotations
@@ -493,15 +494,20 @@ def fastest_red(durations: Path) -> str:
     return str(min(red)[1]) if red else ""
 
 
-def run_trials(bench: Bench, places: Sequence[Place], say: Say) -> tuple[list[Trial], list[Trial]]:
-    """As many faults as asked for that the suite sees, and those that it did not."""
+def run_trials(bench: Bench, places: Sequence[Place], say: Say) -> tuple[list[Trial], list[Trial], str]:
+    """As many faults as asked for that the suite sees, those that it did not, and why there are fewer."""
     seen: list[Trial] = []
     unseen: list[Trial] = []
     wanted = min(bench.settings.faults, len(places))
     for place in places[: wanted * TRIES]:
         if len(seen) == wanted:
             break
-        trial = try_fault(bench, place)
+        try:
+            trial = try_fault(bench, place)
+        except KeyboardInterrupt:
+            if not seen:
+                raise
+            return seen, unseen, f"interrupted after {len(seen)} of {wanted} faults"
         (unseen if trial.unseen else seen).append(trial)
         times = "  ".join(f"{mode} {trial.typical(mode):.2f} s" for mode in MODES if trial.timings[mode])
         say(f"{len(seen)} of {wanted}: {place.title}: {trial.unseen or times}")
@@ -509,7 +515,7 @@ def run_trials(bench: Bench, places: Sequence[Place], say: Say) -> tuple[list[Tr
         raise EvidenceError(
             f"no fault was seen by the suite; the last one: {unseen[-1].place.title}: {unseen[-1].unseen}"
         )
-    return seen, unseen
+    return seen, unseen, ""
 
 
 def choose(places: Sequence[Place], settings: Settings) -> list[Place]:
@@ -527,12 +533,14 @@ def measure(run: Run, settings: Settings) -> int:
     with throw_away(settings.root) as copy:
         bench = Bench(copy, settings)
         chosen = choose(prepare(bench, run, say), settings)
-        seen, unseen = run_trials(bench, chosen, say)
+        seen, unseen, stopped = run_trials(bench, chosen, say)
     body = summary_body(settings, seen, unseen)
     run.write("failfast.summary.json", SUMMARY_VERSION, body)
     log_stops(run, seen[-1])
     if not settings.quiet:
         print(table(body["benchmark"]))
+    if stopped:
+        return complain(PROG, f"{stopped}; they are written")
     return 0 if all(row["met"] for row in body["benchmark"]["targets"].values()) else 1
 
 
@@ -623,4 +631,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(main())

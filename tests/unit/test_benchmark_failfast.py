@@ -439,6 +439,22 @@ def test_ctrl_c_is_one_line(
     assert capsys.readouterr().err == "benchmark_failfast.py: error: interrupted; nothing was written\n"
 
 
+def test_an_interruption_keeps_the_faults_that_were_done(
+    monkeypatch: pytest.MonkeyPatch, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretence = Pretence()
+
+    def time_or_stop(this: bench.Bench, mode: str, target: str = "") -> bench.Timing:
+        if len({name for name, _ in pretence.ran if name}) > 1:
+            raise KeyboardInterrupt
+        return pretence.time(this, mode, target)
+
+    monkeypatch.setattr(bench.Bench, "time", time_or_stop)
+    assert bench.main(["--root", str(project), "--runs", "1"]) == 2
+    assert "interrupted after 1 of 3 faults; they are written" in capsys.readouterr().err
+    assert len(read_artifact(project / "artifacts" / "failfast.summary.json")["benchmark"]["faults"]) == 1
+
+
 @pytest.mark.parametrize(
     "words", [["--faults", "0"], ["--runs", "x"], ["--seed", "x"], ["--hard-target", "101"], ["--scenario", "other"]]
 )
