@@ -619,11 +619,21 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path, Path]:
     return settings, args.root, (args.artifacts or args.root / "artifacts").absolute()
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the benchmark as Ctrl-C does, so that its copy is removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     settings, root, artifacts = parse(argv)
     try:
-        run = Run("benchmark_failfast", root, artifacts)
-        return measure(run, settings)
+        with terminable():
+            return measure(Run("benchmark_failfast", root, artifacts), settings)
     except EvidenceError as error:
         return complain(PROG, str(error))
     except KeyboardInterrupt:
@@ -631,5 +641,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(main())
