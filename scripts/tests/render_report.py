@@ -165,6 +165,7 @@ for (const table of document.querySelectorAll("table")) {
   if (body.rows.length < 16) continue;
   const input = document.createElement("input");
   input.type = "search";
+  input.name = "filter";
   input.placeholder = "Show only rows with ...";
   input.ariaLabel = "Show only the rows of the next table that contain";
   input.addEventListener("input", () => {
@@ -337,7 +338,7 @@ def percent(x: float) -> str:
 
 def block(x: float, width: float, kind: str, y: float = 0, height: float | str = "100%", *, title: str = "") -> Html:
     inside = tag("title", title) if title else Html()
-    return tag("rect", inside, x=percent(x), width=percent(width), y=y, height=height, class_=kind)
+    return tag("rect", inside, x=percent(x), width=percent(min(width, 1 - x)), y=y, height=height, class_=kind)
 
 
 def track(*spans: Span) -> Html:
