@@ -384,16 +384,27 @@ def test_shards_merge_into_what_one_capture_says(sample: Sample, capture: Captur
     assert merged.events()[-2]["measured"] == whole.events()[1]["measured"]
 
 
-def test_xdist_gives_the_same_numbers_as_one_process(sample: Sample, capture: Capture, plugins_python: str) -> None:
+def test_shards_under_xdist_give_the_same_numbers_as_one_process(
+    sample: Sample, capture: Capture, plugins_python: str
+) -> None:
     root, seen = sample("own_conftest"), []
-    for way in ((), ("-p", "xdist", "-n", "2")):
-        captured = capture(root, "-q", "--own=given", *way, python=plugins_python)
+    xdist = ("-p", "xdist", "-n", "2")
+    shards = [f"{root}.artifacts/shards/{number}-of-2" for number in (1, 2)]
+    ways = [
+        ((), ()),
+        (xdist, ()),
+        (xdist, ("--shard", "1/2")),
+        (xdist, ("--shard", "2/2")),
+        ((), ("--merge", *shards)),
+    ]
+    for way, flags in ways:
+        captured = capture(root, "-q", "--own=given", *way, flags=flags, python=plugins_python, TPR_RUN_ID="one")
         assert captured.code == 0, captured.out
         durations, markers = captured.read("durations.json")["tests"], captured.read("markers.usage.json")
         coverage, covered = captured.read("baseline.metrics.json")["coverage"], captured.read("test.map.json")
         used = {row["name"]: row["tests"] for row in markers["markers"] if row["tests"]}
         seen.append([[row["id"] for row in durations], used, markers["unregistered"], coverage, covered["sources"]])
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[-1]
     assert {row["worker"] for row in durations} == {"gw0", "gw1"}
 
 
