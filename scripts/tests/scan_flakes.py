@@ -177,11 +177,8 @@ class Outage(NamedTuple):
     tests: frozenset[str]
 
 
-Lasting = Sequence[Collection[str]]  # per run: tests that fail for long around it
-
-
 def find_outages(
-    ran: Sequence[int], failed: Sequence[Mapping[str, Collection[str]]], lasting: Lasting
+    ran: Sequence[int], failed: Sequence[Mapping[str, Collection[str]]], lasting: Sequence[Collection[str]]
 ) -> list[Outage]:
     """The outages among runs: `ran` tests each, `failed` names those that failed and by which signatures.
 
@@ -303,7 +300,8 @@ def form(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE)
 
 
-def template(message: str, own: Iterable[str] = ()) -> str:
+@lru_cache(4096)
+def template(message: str, own: tuple[str, ...] = ()) -> str:
     """`message` with its volatile parts as `#`; `own` are the test's own names, which are volatile too."""
     text = message.translate(BACK)
     for name in own:
@@ -368,12 +366,7 @@ def reason_of(kind: str, message: str, text: str, name: str) -> Reason | None:
     if kind and kind.rpartition(".")[2] not in full:
         full = f"{kind[:100]}: {full}"
     own = [part for part in (name, name.partition("[")[0]) if len(part) >= 6]
-    return _cached_template(full, *own), full
-
-
-@lru_cache(4096)
-def _cached_template(message: str, *own: str) -> str:
-    return template(message, own)
+    return template(full, tuple(own)), full
 
 
 def message_lines(message: str, text: str) -> list[str]:
@@ -654,7 +647,7 @@ class Reader:
             self.ran[group].update(tests.keys() - mine.keys() if mine else tests)
             self.ran[group].discard("")
         twins = [rows for rows in odd.values() if len(rows) > 1 and all(row is SILENT for row in rows[:-1])]
-        repeated = len(twins) >= REPEATED and sum(map(len, twins)) * 2 > sum(map(len, self.tests.values()))
+        repeated = len(twins) >= REPEATED and len(twins) * 2 > sum(map(len, self.tests.values()))
         for (group, name), rows in odd.items():
             self.settle(group, name, rows, not repeated)
         self.tests.clear()

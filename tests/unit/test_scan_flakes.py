@@ -389,6 +389,13 @@ def test_a_name_is_the_same_in_every_encoding(tmp_path: Path, codec: str, declar
     assert [*report.examples.values()] == ["ValueError: é"]
 
 
+@pytest.mark.parametrize(("twice", "retried"), [(12, 12), (30, 0)], ids=["few tests twice", "most tests twice"])
+def test_a_suite_that_ran_twice_is_no_retry(tmp_path: Path, twice: int, retried: int) -> None:
+    cases = [case(f"test_{number}") for number in range(40)]
+    (tmp_path / "run.xml").write_text(junit(*cases, *cases[:twice]))
+    assert read_report(tmp_path / "run.xml", lambda *_: "").rerun == retried
+
+
 def test_raw_control_characters_are_read_past(tmp_path: Path) -> None:
     (tmp_path / "run.xml").write_bytes(junit(case("a", "<failure>\x08\x1b[31mno</failure>")).encode())
     assert read_report(tmp_path / "run.xml", lambda *_: "").failed == 1
