@@ -1,11 +1,14 @@
 """What does the suite look like today? Runs it once under branch coverage and writes a hashed baseline.
 
     python scripts/tests/collect_metrics.py [--root DIR] [--artifacts DIR] [-- PYTEST ARGUMENTS]
+    python scripts/tests/collect_metrics.py --shard 2/16 [-- PYTEST ARGUMENTS]      a share of the tests
+    python scripts/tests/collect_metrics.py --merge artifacts/shards/*              all shares as one capture
 
 Reads:  the project under --root, its coverage and pytest configuration, TPR_* variables, artifacts/history.
 Writes: coverage.xml, durations.json, markers.usage.json, test.map.json, flake.report.json, env.signature.json,
         baseline.metrics.json with baseline.metrics.hash, history/<run id>.xml, reference.metrics.json and
         coverage-ladder.yaml (a first capture only, or --rebaseline). The project itself is not touched.
+        A shard writes its own, and shard.evidence.json, into artifacts/shards/2-of-16.
 Exits:  0 the suite passed; 1 a test failed or the environment was refused; 2 it could not be told (no tests,
         a crash, an interruption, bad usage). What finished before a crash is written, marked partial.
 """
@@ -20,7 +23,7 @@ import re
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -822,12 +825,12 @@ def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
     number = {row["path"]: index for index, row in enumerate(files)}
     sources = []
     for path in sorted(data.measured_files()):
-        covered: dict[int, list[int]] = {}
+        covered: defaultdict[str, list[int]] = defaultdict(list)
         for line, contexts in data.contexts_by_lineno(path).items():
             for context in contexts:
-                if context in number and line > 0:
-                    covered.setdefault(number[context], []).append(line)
-        rows = [{"file": index, "lines": line_ranges(lines)} for index, lines in sorted(covered.items())]
+                covered[context].append(line)
+        known = sorted((number[context], lines) for context, lines in covered.items() if context in number)
+        rows = [{"file": index, "lines": line_ranges(lines)} for index, lines in known]
         shown = Path(os.path.relpath(run.root / path, run.root)).as_posix()
         sources.append({"path": shown, "covered_by": rows})
     failed = [test["id"] for test in suite.tests if test["outcome"] in RED]
@@ -1316,7 +1319,8 @@ def misfit(shards: Sequence[Shard], here: Mapping[str, object]) -> str | None:
         for name, expected in {**shards[0].origin, **here}.items():
             if (actual := shard.origin[name]) != expected:
                 got = f"expected {name} {expected!r}, got {actual!r}"
-                return f"{place}: shard {shard.name}: {one_line(got)}; run that shard again"
+                why = ": other tests were collected, or other durations read" if name == "split" else ""
+                return f"{place}: shard {shard.name}: {one_line(got)}{why}; run that shard again"
     missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in places]
     return f"shard {', '.join(missing)} missing: run it, or give its folder to --merge" if missing else None
 
