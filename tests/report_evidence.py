@@ -79,6 +79,8 @@ def cover_files(body: dict[str, Any]) -> None:
         | {"branches_covered": n // 2}
         for n in numbers
     ]
+    passed = body["outcomes"]["tests"] - 3
+    body["outcomes"] |= {"passed": passed, "failed": 1, "error": 1, "skipped": 1}
     body["ladder"] |= {"horizon": "2099-12-31"}
     body["ladder"]["baseline"] |= {"recorded": "2026-01-01"}
 

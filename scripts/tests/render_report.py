@@ -111,7 +111,7 @@ a:focus-visible,button:focus-visible,input:focus-visible{outline:2px solid var(-
 table{border-collapse:collapse;min-width:min(100%,480px);font-size:14px;margin:0 0 12px}
 th,td{text-align:left;vertical-align:top;padding:6px 16px 6px 0;border-bottom:1px solid var(--rule);font-weight:400}
 thead th{color:var(--soft);vertical-align:bottom;border-color:var(--off);overflow-wrap:normal}
-th:last-child,td:last-child{padding-right:0}.n{text-align:right}.n,.w{white-space:nowrap}
+th:last-child,td:last-child{padding-right:0}.n{text-align:right}.n,.w{white-space:nowrap}.t{min-width:11em}
 table:has(td svg){width:100%}td:has(svg){width:26%;min-width:120px}tbody th:has(.id){min-width:200px}
 .id{font:13px ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono","Liberation Mono",monospace;line-height:1.6}
 .id i{font-style:normal;color:var(--soft)}
@@ -123,9 +123,9 @@ padding:4px 10px;margin:0 0 8px;width:280px;max-width:100%;display:block}
 svg{display:block;width:100%}.track{height:12px;margin-top:5px}.strip{height:18px;margin-top:2px}
 svg.key{display:inline-block;width:10px;height:10px;margin-right:5px}
 .legend span{margin-right:14px;white-space:nowrap}h3 .legend{font-weight:400;margin-left:8px}
-figure{margin:0 0 20px}figcaption{margin-bottom:8px}figcaption .legend{margin-left:8px}
+figure{margin:0 0 20px}figcaption{margin-bottom:8px}figcaption .legend:not(:first-child){margin-left:8px}
 .two{display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:40px;align-items:start}
-text{font-size:12px;fill:var(--soft)}.axis{stroke:var(--off)}.grid{stroke:var(--rule)}
+text{font-size:12px;fill:var(--soft);paint-order:stroke;stroke:var(--paper);stroke-width:4px}.axis{stroke:var(--off)}.grid{stroke:var(--rule)}
 .mark{stroke:var(--ink);stroke-dasharray:2 3;opacity:.6}.line{stroke-width:2}.dashed{stroke-dasharray:5 4;opacity:.7}
 .line.c1{stroke:var(--blue)}.line.c2{stroke:var(--orange)}.rail{fill:var(--rail)}.off{fill:var(--off)}
 rect.bad,.lost,.o-failed{fill:var(--bad)}rect.warn,.o-error,.c2,.p-setup,.m-soft{fill:var(--orange)}
@@ -320,9 +320,9 @@ def table(rows: Sequence[Any], columns: Columns, where: str = "", limit: int = S
         cells: list[Html] = []
         for (label, right), column in zip(labels.items(), columns.values(), strict=True):
             value = dig(row, column) if isinstance(column, str) else column(row)
-            whole = "w" if not isinstance(value, Html) and len(plain(value)) <= 20 else None
+            words = None if isinstance(value, Html) else "w" if len(plain(value)) <= 20 else "t"
             name, about = ("td", {"data_l": label}) if cells else ("th", {"scope": "row"})
-            cells.append(tag(name, value, **about, class_="n" if right else whole))
+            cells.append(tag(name, value, **about, class_="n" if right else words))
         body.append(tag("tr", *cells))
     more = tag("p", f"{len(rows) - limit:,} more in {where}.", class_="more") if len(rows) > limit else Html()
     small = "small" if len(labels) <= 4 and all([*labels.values()][1:]) else None
@@ -371,7 +371,7 @@ def picture(title: str, drawn: Iterable[Html], base: float, ticks: Mapping[float
     axis = [say(x, base + 17, name, text_anchor=anchors[x]) for x, name in ticks.items()]
     line = tag("line", x1=0, x2="100%", y1=base, y2=base, class_="axis")
     shown = tag("svg", *drawn, line, *axis, role="img", aria_label=title, height=base + 24)
-    return tag("figure", tag("figcaption", title, " ", keys), shown)
+    return tag("figure", tag("figcaption", tag("span", title), " ", keys), shown)
 
 
 def upright(title: str, bars: Bars, ticks: Mapping[float, str], most: int, marks: Mapping[str, float]) -> Html:
@@ -383,10 +383,10 @@ def upright(title: str, bars: Bars, ticks: Mapping[float, str], most: int, marks
         drawn.append(
             block((place + 0.06) * step, 0.88 * step, kind, base - height, height, title=f"{name} {count:,}")
         )
-    for row, (name, x) in enumerate(marks.items()):
-        side = {"text_anchor": "end", "dx": -5} if x > 0.7 else {"dx": 5}
-        drawn.append(tag("line", x1=percent(x), x2=percent(x), y1=4 + 15 * row, y2=base, class_="mark"))
-        drawn.append(say(x, 14 + 15 * row, name, **side))
+    rows = {name: (x, 15 * row) for row, (name, x) in enumerate(marks.items())}
+    drawn += [tag("line", x1=percent(x), x2=percent(x), y1=4 + y, y2=base, class_="mark") for x, y in rows.values()]
+    for name, (x, y) in rows.items():
+        drawn.append(say(x, 14 + y, name, text_anchor="end" if x > 0.7 else "start", dx=-5 if x > 0.7 else 5))
     return picture(title, drawn, base, ticks)
 
 
@@ -1113,8 +1113,9 @@ def header(e: Evidence, findings: Sequence[Found], foundation: Part) -> Html:
     at = str(newest.get("generated_at"))[:16].replace("T", " ")
     facts = f"commit {commit} · run {newest.get('run_id')} · {at} UTC" if newest else "no artifacts"
     state = findings[0][0] if findings else foundation.state
-    words = {BAD: "Something is wrong.", WARN: "Something needs a look.", GOOD: "The foundation holds."}
-    verdict = badge(state, words.get(state, "Nothing wrong was found; no checkpoint has judged it."))
+    counts = Counter(found[0] for found in findings)
+    told = f"{counts[BAD]} do not hold, {counts[WARN]} need a look" if findings else "Nothing wrong was found"
+    verdict = badge(state, "The foundation holds" if state == GOOD else told)
     return tag("header", tag("h1", e.title), tag("p", facts, class_="facts"), tag("p", verdict, class_="verdict"))
 
 
