@@ -53,7 +53,7 @@ pytestmark = pytest.mark.unit
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "tests"
 EVENT = "risk_trigger"
-EXAMPLES = settings(max_examples=150, deadline=None, database=None, derandomize=True)
+EXAMPLES = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 ABC = "abcdefghijklmnopqrstuvwxyz"
 B64 = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0"
 
