@@ -74,7 +74,7 @@ CRITERIA = {
     "AC-7": "every event was seen",
 }
 OUTCOMES = ("failed", "error", "xpassed", "passed", "skipped", "xfailed")
-PHASES = {phase: f"phases.{phase}" for phase in ("setup", "call", "teardown")}
+PHASES = {"all": "all", "setup": "phases.setup", "call": "phases.call", "teardown": "phases.teardown"}
 MODES = ("off", "pytest -x", "soft", "hard", "limit")  # limit: the fastest failing test alone
 BAD, WARN, INFO, GOOD, NONE = SEVERITY = ("bad", "warn", "info", "good", "none")
 SIGNS = {BAD: "✗", WARN: "!", INFO: "·", GOOD: "✓", NONE: "·"}
@@ -184,7 +184,7 @@ class Html(str):
 
 NOTHING = Html()
 Column = str | Callable[[Any], object]  # of a table: a path in its rows, or what makes a cell of a row
-Columns = dict[str, Column]
+Columns = dict[str, Column]  # by label
 Found = tuple[str, str]  # a state, and what to look at in words
 Span = tuple[float, float, str]  # of a picture: from, width, kind
 Bars = Sequence[tuple[str, int, str]]  # upright ones: name, count, kind
@@ -239,9 +239,8 @@ def badge(state: str, words: str = "") -> Html:
 
 def legend(kinds: Mapping[str, str]) -> Html:
     swatch = '<svg class="key" aria-hidden="true"><rect class="{}" width="10" height="10"/></svg>'
-    return tag(
-        "span", *(tag("span", Html(swatch.format(kind)), name) for kind, name in kinds.items()), class_="legend"
-    )
+    keys = [tag("span", Html(swatch.format(kind)), name) for kind, name in kinds.items()]
+    return tag("span", *keys, class_="legend")
 
 
 def dig(document: object, path: str) -> Any:
@@ -266,6 +265,11 @@ def rows_of(value: object) -> list[dict[str, Any]]:
 
 def fixed(value: object, digits: int = 2, factor: float = 1) -> str:
     return "-" if (known := number(value)) is None else f"{factor * known:,.{digits}f}"
+
+
+def same(labels: str) -> Columns:
+    """Columns that are called as their keys are."""
+    return {label: label for label in labels.split()}
 
 
 def digits(path: str, count: int = 2, factor: float = 1) -> Column:
@@ -312,9 +316,7 @@ def table(rows: Sequence[Any], columns: Columns, where: str = "", limit: int = S
     if not rows:
         return Html()
     labels = {label.rstrip(" #"): label.endswith("#") for label in columns}
-    head = tag(
-        "tr", *(tag("th", label, scope="col", class_="n" if right else None) for label, right in labels.items())
-    )
+    heads = [tag("th", label, scope="col", class_="n" if right else None) for label, right in labels.items()]
     body = []
     for row in rows[:limit]:
         cells: list[Html] = []
@@ -326,7 +328,7 @@ def table(rows: Sequence[Any], columns: Columns, where: str = "", limit: int = S
         body.append(tag("tr", *cells))
     more = tag("p", f"{len(rows) - limit:,} more in {where}.", class_="more") if len(rows) > limit else Html()
     small = "small" if len(labels) <= 4 and all([*labels.values()][1:]) else None
-    return join(tag("table", tag("thead", head), tag("tbody", *body), class_=small), more)
+    return join(tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), class_=small), more)
 
 
 # The x of a picture goes from 0 to 1 and is written in percent: it takes any width, and its letters keep their size.
@@ -396,11 +398,10 @@ def lines(
     """Paths of (x, percent) by kind, all but dashed ones ending in a dot, on the part of the scale that they need."""
     values = [value for points in paths.values() for _, value in points]
     low, high = max(0, math.floor(min(values)) - 1), min(100, math.ceil(max(values)) + 1)
-    levels = {
-        value: round(22 + 130 * (high - value) / (high - low), 1) for value in (*values, low, (low + high) / 2, high)
-    }
+    marks = (low, (low + high) / 2, high)
+    levels = {value: round(22 + 130 * (high - value) / (high - low), 1) for value in (*values, *marks)}
     drawn = []
-    for value in (low, (low + high) / 2, high):
+    for value in marks:
         drawn += [tag("line", x1=0, x2="100%", y1=levels[value], y2=levels[value], class_="grid")]
         drawn += [say(0, levels[value] - 4, f"{value:g} %")]
     inner = {kind: [(0.1 + 0.88 * x, levels[value]) for x, value in points] for kind, points in paths.items()}
@@ -458,13 +459,7 @@ def show_foundation(e: Evidence) -> Part:
     sections = ("criteria", "definition_of_done", "consistency", "gates")
     judged = [row for name in sections for row in e.rows(CHECKPOINT, name) if "met" in row]
     judged.sort(key=lambda row: row["met"] is True)
-    columns: Columns = {
-        "id": "id",
-        "criterion": "criterion",
-        "met": yes_no("met"),
-        "value": "value",
-        "limit": "limit",
-    }
+    columns = {**same("id criterion met value limit"), "met": yes_no("met")}
     if judged:
         held, verdict = sum(row["met"] is True for row in judged), plain(e.get(CHECKPOINT, "verdict"))
         found = [(BAD, f"{len(judged) - held} criteria of the checkpoint do not hold.")] if held < len(judged) else []
@@ -494,21 +489,21 @@ def show_tests(e: Evidence) -> Part:
     bar = track(*stack({kind: counts[name] for kind, name in kinds.items()}, total))
     failing = [row for row in tests if row.get("outcome") in ("failed", "error")]
     unit, at = scale(max((amount(row, "seconds") for row in failing), default=0))
+    columns: Columns = {"did not pass": named("id"), "outcome": "outcome", f"took, {unit} #": at("seconds")}
     body = [
         tag("figure", tag("figcaption", legend(kinds)), bar),
         table(rows, {"outcome": "outcome", "tests #": "tests", "share, % #": digits("share")}),
-        table(
-            failing, {"did not pass": named("id"), "outcome": "outcome", f"took, {unit} #": at("seconds")}, DURATIONS
-        ),
+        table(failing, columns, DURATIONS),
     ]
     for key, words in (("unregistered", "used, but not registered"), ("unused", "registered, but not used")):
         if markers := e.get(MARKERS, key):
             body.append(tag("p", f"Markers {words}: {plain(markers)}.", class_="more"))
-    findings = [(BAD, f"{len(failing):,} tests did not pass.")] if failing else []
+    wrong = counts["failed"] + counts["error"]
+    findings = [(BAD, f"{wrong:,} of {total:,} tests did not pass.")] if wrong else []
     if partial:
         reason, test = (plain(dig(partial, key)) for key in ("reason", "in_flight"))
         findings.append((WARN, f"The capture is partial: {reason}; in flight: {test}."))
-    caption = f"of {total:,} tests passed" + f", {len(failing):,} did not" * bool(failing)
+    caption = f"of {total:,} tests passed" + f", {wrong:,} did not" * bool(wrong)
     return Part(findings[0][0] if findings else GOOD, f"{counts['passed']:,}", caption, body, findings)
 
 
@@ -548,10 +543,7 @@ def show_durations(e: Evidence) -> Part:
     parts = {"duration": "bin", "tests #": "tests", "share, % #": digits("share"), "up to here, % #": digits("until")}
     ranks = {rank: e.number(DURATIONS, f"all.{rank}") or 0.0 for rank in ("p50", "p90", "p95", "p99", "max")}
     unit, at = scale(ranks["max"])
-    phases = [
-        {"phase": path.removeprefix("phases."), **(e.get(DURATIONS, path) or {})}
-        for path in ("all", *PHASES.values())
-    ]
+    phases = [{"phase": phase, **(e.get(DURATIONS, path) or {})} for phase, path in PHASES.items()]
     numbers = {f"{rank}, {unit} #": at(rank) for rank in (*ranks, "mean", "total")}
     body = [tag("div", histogram(counts, ranks), table(rows, parts), class_="two")]
     body += [table(phases, {"phase": "phase", **numbers}), *slowest(tests)]
@@ -572,15 +564,14 @@ def slowest(tests: Sequence[Mapping[str, Any]]) -> list[Html]:
     order = sorted(tests, key=lambda row: (-amount(row, "seconds"), str(row.get("id"))))
     most = amount(order[0], "seconds")
     unit, at = scale(most)
+    kinds = {f"p-{phase}": phase for phase in PHASES if phase != "all"}
     columns: Columns = {
         "test": named("id"),
-        f"0 to {duration(most)}": lambda row: track(
-            *stack({f"p-{phase}": amount(row, phase) for phase in PHASES}, most)
-        ),
+        f"0 to {duration(most)}": lambda row: track(*stack({k: amount(row, p) for k, p in kinds.items()}, most)),
         f"in all, {unit} #": at("seconds"),
-        **{f"{phase}, {unit} #": at(phase) for phase in PHASES},
+        **{f"{phase}, {unit} #": at(phase) for phase in kinds.values()},
     }
-    return [heading("The slowest tests", {f"p-{p}": p for p in PHASES}), table(order, columns, DURATIONS, 25)]
+    return [heading("The slowest tests", kinds), table(order, columns, DURATIONS, 25)]
 
 
 def show_run(e: Evidence) -> Part:
@@ -594,15 +585,13 @@ def show_run(e: Evidence) -> Part:
     files: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in tests:
         files[str(row.get("id")).partition("::")[0]].append((row["start"] - begin, amount(row, "seconds")))
-    busy = {path: sum(seconds for _, seconds in spans) for path, spans in files.items()}
-    rows = [
-        {"path": path, "at": at[0][0], "busy": busy[path], "spans": at, "tests": len(at)}
-        for path, at in files.items()
+    rows: list[dict[str, Any]] = [
+        {"path": path, "at": spans[0][0], "spans": spans, "tests": len(spans)} for path, spans in files.items()
     ]
-    shown = sorted(rows, key=lambda row: busy[str(row["path"])], reverse=True)[:SHOWN]
-    shown.sort(key=lambda row: files[str(row["path"])][0])
+    rows = [{**row, "busy": sum(seconds for _, seconds in row["spans"])} for row in rows]
+    shown = sorted(sorted(rows, key=lambda row: -row["busy"])[:SHOWN], key=lambda row: row["at"])
     unit, at = scale(whole)
-    busy_unit, busy_at = scale(max(busy.values()))
+    busy_unit, busy_at = scale(max(row["busy"] for row in rows))
     columns: Columns = {
         "test file": named("path"),
         f"0 to {duration(whole)}": lambda row: track(*merged(row["spans"], whole)),
@@ -630,9 +619,8 @@ def show_coverage(e: Evidence) -> Part:
     paces, rows = {row.get("metric"): row for row in e.rows(VERDICTS, "coverage.pace")}, []
     for kind in ("line", "branch"):
         steps = {step: e.get(BASELINE, f"ladder.{step}.{kind}") for step in ("baseline", "target")}
-        rows.append(
-            {**paces.get(kind, {}), **steps, "kind": kind, "now": e.number(BASELINE, f"coverage.{kind}_percent")}
-        )
+        now = e.number(BASELINE, f"coverage.{kind}_percent")
+        rows.append({**paces.get(kind, {}), **steps, "kind": kind, "now": now})
     if rows[0]["now"] is None:
         return Part(NONE, "-", "no coverage has been measured")
     columns: Columns = {"coverage": "kind"}
@@ -662,23 +650,19 @@ def ladder_chart(e: Evidence) -> Html:
     measured = [(moment(event["timestamp"]) or now, event["measured"]) for event in told]
     measured.append((now, {kind: e.get(BASELINE, f"coverage.{kind}_percent") for kind in ("line", "branch")}))
     begin, end = min(recorded, measured[0][0]), max(horizon, now)
-    paths: dict[str, list[tuple[float, float]]] = {}
+    paths: dict[str, list[tuple[float, float | None]]] = {}
     for kind, colour in (("line", "c1"), ("branch", "c2")):
-        promise = [
-            (recorded, e.get(BASELINE, f"ladder.baseline.{kind}")),
-            (horizon, e.get(BASELINE, f"ladder.target.{kind}")),
-        ]
-        for name, points in (
-            (f"{colour} dashed", promise),
-            (colour, [(at, dig(rates, kind)) for at, rates in measured]),
-        ):
-            known = [
-                ((at - begin) / (end - begin), rate) for at, value in points if (rate := number(value)) is not None
-            ]
-            paths |= {name: known} if known else {}
+        promise = [(recorded, f"ladder.baseline.{kind}"), (horizon, f"ladder.target.{kind}")]
+        paths[f"{colour} dashed"] = [(at, e.number(BASELINE, place)) for at, place in promise]
+        paths[colour] = [(at, number(dig(rates, kind))) for at, rates in measured]
+    shown = {
+        kind: [((at - begin) / (end - begin), rate) for at, rate in points if rate is not None]
+        for kind, points in paths.items()
+    }
+    shown = {kind: points for kind, points in shown.items() if points}
     ticks = {x: datetime.fromtimestamp(at, UTC).date().isoformat() for x, at in ((0.0, begin), (1.0, end))}
     keys = legend({"c1": "lines", "c2": "branches"})
-    return lines("Coverage in percent; dashed, the pace to the target", paths, ticks, keys) if paths else Html()
+    return lines("Coverage in percent; dashed, the pace to the target", shown, ticks, keys) if shown else Html()
 
 
 def files_covered(e: Evidence) -> list[Html]:
@@ -686,19 +670,17 @@ def files_covered(e: Evidence) -> list[Html]:
     files = []
     for row in e.rows(BASELINE, "coverage.files"):
         covered = int(amount(row, "statements_covered"))
-        rates = {
-            "lines": share(row, "statements"),
-            "taken": share(row, "branches"),
-            "before": before.get(str(row.get("path"))),
-        }
+        rates = {"lines": share(row, "statements"), "taken": share(row, "branches")}
+        rates["before"] = before.get(str(row.get("path")))
         files.append({**row, **rates, "covered": covered, "missed": int(amount(row, "statements")) - covered})
     files.sort(key=lambda row: (-row["missed"], str(row.get("path"))))
     open_ = [row for row in files if row["missed"]]
     most = max((amount(row, "statements") for row in open_[:SHOWN]), default=0)
+    bars = {"b1": "covered", "lost": "missed"}
     columns: Columns = {
         "file": named("path"),
         f"0 to {most:,.0f} statements": lambda row: track(
-            *stack({"b1": row["covered"], "lost": row["missed"]}, most)
+            *stack({kind: row[key] for kind, key in bars.items()}, most)
         ),
         "not covered #": "missed",
         "statements #": "statements",
@@ -706,13 +688,9 @@ def files_covered(e: Evidence) -> list[Html]:
         "lines before, % #": digits("before"),
         "branches, % #": digits("taken"),
     }
-    keys = {"b1": "covered", "lost": "not covered"}
-    said = tag(
-        "p", f"The lines of {len(files) - len(open_):,} of {len(files):,} files are covered whole.", class_="more"
-    )
-    return (
-        [heading("Per file, the most uncovered first", keys), table(open_, columns, BASELINE), said] if files else []
-    )
+    whole = f"The lines of {len(files) - len(open_):,} of {len(files):,} files are covered whole."
+    title = heading("Per file, the most uncovered first", {"b1": "covered", "lost": "not covered"})
+    return [title, table(open_, columns, BASELINE), tag("p", whole, class_="more")] if files else []
 
 
 def share(row: Mapping[str, Any], what: str) -> float | None:
@@ -799,19 +777,13 @@ def show_failfast(e: Evidence) -> Part:
     means = {mode: round(fmean(known), 4) for mode, found in times.items() if (known := whole(found))}
     last, elapsed = stopped(e), e.number(FAILFAST, "elapsed_to_detection_s")
     if "off" not in means:
-        state = INFO if last else NONE
-        return Part(
-            state,
-            duration(elapsed) if last and elapsed else "-",
-            "until the last failure showed" if last else "not measured",
-            last,
-        )
+        if not last or elapsed is None:
+            return Part(NONE, "-", "not measured")
+        return Part(INFO, duration(elapsed), "until the last failure showed", last)
     most, rows = max(means.values()), []
     for mode, mean in means.items():
-        sooner, goal = (
-            100 * (means["off"] - mean) / means["off"],
-            e.number(FAILFAST, f"benchmark.targets.{mode}.target_percent"),
-        )
+        sooner = 100 * (means["off"] - mean) / means["off"]
+        goal = e.number(FAILFAST, f"benchmark.targets.{mode}.target_percent")
         facts = {"mode": mode, "mean": mean, "goal": goal, "met": None if goal is None else sooner >= goal}
         rows.append({**facts, "sooner": None if mode == "off" else sooner})
     columns: Columns = {
@@ -822,20 +794,20 @@ def show_failfast(e: Evidence) -> Part:
         "target, % #": digits("goal"),
         "met": yes_no("met"),
     }
-    said = tag(
-        "p", "limit: a fresh pytest with only the fastest failing test. Process start to process end.", class_="more"
-    )
+    limit = "limit: a fresh pytest with only the fastest failing test. Process start to process end."
     missed = [str(row["mode"]) for row in rows if row["met"] is False]
     findings = [(WARN, f"Fail-fast misses its target in {' and '.join(missed)}.")] if missed else []
     quick = "hard" if "hard" in means else "off"
     caption = f"until a failure shows in {quick} mode, {duration(means['off'])} in off"
-    body = [table(rows, columns), said, *per_fault(faults, times), *last]
+    body = [table(rows, columns), tag("p", limit, class_="more"), *per_fault(faults, times), *last]
     return Part(WARN if missed else GOOD, duration(means[quick]), caption, body, findings)
 
 
 def per_fault(faults: Sequence[Mapping[str, Any]], times: Mapping[str, Sequence[float | None]]) -> list[Html]:
+    listed = zip(*times.values(), strict=True)
     rows = [
-        {mode: times[mode][place] for mode in MODES} | {"fault": row.get("fault")} for place, row in enumerate(faults)
+        {"fault": row.get("fault"), **dict(zip(MODES, found, strict=True))}
+        for row, found in zip(faults, listed, strict=True)
     ]
     rows.sort(key=lambda row: -amount(row, "hard"))
     most = max(amount(row, mode) for row in rows for mode in MODES)
@@ -852,17 +824,12 @@ def per_fault(faults: Sequence[Mapping[str, Any]], times: Mapping[str, Sequence[
 
 def stopped(e: Evidence) -> list[Html]:
     """The last run that stopped at a failure."""
-    first = e.get(FAILFAST, "first_failure")
+    if not (first := e.get(FAILFAST, "first_failure")):
+        return []
     facts = {"mode": e.get(FAILFAST, "mode"), "first failure": ident(dig(first, "id")), "says": dig(first, "message")}
-    facts |= {
-        "shown after, s": fixed(e.get(FAILFAST, "elapsed_to_detection_s")),
-        "tests run": e.get(FAILFAST, "tests_run"),
-    }
-    return (
-        [heading("The last run that stopped at a failure"), fact_table({**facts, "order": e.get(FAILFAST, "order")})]
-        if first
-        else []
-    )
+    facts |= {"shown after, s": fixed(e.get(FAILFAST, "elapsed_to_detection_s"))}
+    facts |= {"tests run": e.get(FAILFAST, "tests_run"), "order": e.get(FAILFAST, "order")}
+    return [heading("The last run that stopped at a failure"), fact_table(facts)]
 
 
 def fact_table(facts: Mapping[str, object]) -> Html:
@@ -885,17 +852,12 @@ def show_properties(e: Evidence) -> Part:
     keys = {"ok": "passed, same examples", WARN: "other examples", BAD: "did not pass"}
     facts = [plain(e.get(PROPERTIES, path)) for path in ("mismatches", "false_failures.percent", "control.shown")]
     said = "Seed {}: {} mismatches, {} % false failures; another seed gives other examples: {}."
-    body = [
-        tag("p", said.format(e.get(PROPERTIES, "seed"), *facts)),
-        tag("p", legend(keys)),
-        table(rows, columns, PROPERTIES),
-    ]
+    body = [tag("p", said.format(e.get(PROPERTIES, "seed"), *facts)), tag("p", legend(keys))]
+    body.append(table(rows, columns, PROPERTIES))
     for row in rows[:SHOWN]:
         for example in rows_of(row.get("falsifying_examples"))[:3]:
-            body += [
-                tag("p", "Falsified: ", ident(row.get("id"))),
-                tag("pre", Html(escape(visible(plain(example), 2000)))),
-            ]
+            shown = Html(escape(visible(plain(example), 2000)))
+            body += [tag("p", "Falsified: ", ident(row.get("id"))), tag("pre", shown)]
     wrong = sum(bool(row.get("problems")) for row in rows)
     findings = [(BAD, f"{wrong} of {len(rows)} properties do not hold.")] if wrong else []
     caption = f"of {len(rows)} properties hold in {runs} runs"
@@ -923,15 +885,9 @@ def show_gates(e: Evidence) -> Part:
         findings.append((state, f"Gate {row.get('gate')}, {row.get('verdict')}: {plain(row.get('value'))}"))
     order = {"pass": 2, "insufficient data": 1}
     gates.sort(key=lambda row: (order.get(str(row.get("verdict")), 0), row.get("enforcement") != "hard"))
-    columns: Columns = {"gate": "gate", "verdict": judged_as("verdict"), "enforcement": "enforcement"}
-    body = [table(gates, columns | {"value": "value", "limit": "limit", "remedy": "remedy"})]
-    columns = {
-        "trigger": "name",
-        "state": judged_as("state"),
-        "value": "value",
-        "limit": "limit",
-        "evidence": "evidence",
-    }
+    columns = {**same("gate verdict enforcement value limit remedy"), "verdict": judged_as("verdict")}
+    body = [table(gates, columns)]
+    columns = {"trigger": "name", **same("state value limit evidence"), "state": judged_as("state")}
     body += [heading("Rollback triggers"), table(triggers, columns)] if triggers else []
     incidents = sorted(e.incidents, key=lambda row: row.get("state") == "resolved")
     columns = {"incident": "id", "state": judged_as("state"), "resolved because": "resolution.reason"}
@@ -946,7 +902,7 @@ def show_environment(e: Evidence) -> Part:
     keys = "python os platform tools lock_sources extra required_variables seed signature".split()
     facts = fact_table({key: e.get(SIGNATURE, key) for key in keys})
     if reasons := e.rows(REFUSED, "reasons"):
-        columns: Columns = {"refused because": "code", "expected": "expected", "actual": "actual", "remedy": "remedy"}
+        columns = {"refused because": "code", **same("expected actual remedy")}
         finding = (BAD, f"The environment was refused: {plain([row.get('code') for row in reasons])}.")
         return Part(BAD, "refused", "", [table(reasons, columns), facts], [finding])
     state = GOOD if e.get(SIGNATURE, "recorded") else INFO if SIGNATURE in e.documents else NONE
@@ -966,29 +922,16 @@ def show_events(e: Evidence) -> Part:
     whole, rows = max(timed[-1]["at"], 1e-3), []
     for name in sorted(TAXONOMY):
         seen = [event for event in timed if event["event"] == name]
+        drills = sum(event["kind"] == "off" for event in seen)
         ends = {"first": seen[0]["at"], "last": seen[-1]["at"]} if seen else {}
-        rows.append(
-            {
-                "event": name,
-                "seen": len(seen),
-                "spots": seen,
-                "drills": sum(bool(x.get("drill")) for x in seen),
-                **ends,
-            }
-        )
+        rows.append({"event": name, "seen": len(seen), "drills": drills, "spots": seen, **ends})
     columns: Columns = {"event": "event", f"0 to {duration(whole)}": lambda row: timeline(row["spots"], whole)}
-    columns |= {
-        "seen #": "seen",
-        "drills #": "drills",
-        "first, s #": digits("first", 3),
-        "last, s #": digits("last", 3),
-    }
+    columns |= {"seen #": "seen", "drills #": "drills"}
+    columns |= {"first, s #": digits("first", 3), "last, s #": digits("last", 3)}
     body = [tag("p", legend({"b1": "info", WARN: "warning", BAD: "error", "off": "drill"})), table(rows, columns)]
     loud = [event for event in timed if event["kind"] in (BAD, WARN)][::-1]
-    columns = {
-        "at, UTC": lambda row: row["timestamp"][11:19],
-        "level": lambda row: badge(row["kind"], row["context"]["level"]),
-    }
+    columns = {"at, UTC": lambda row: row["timestamp"][11:19]}
+    columns |= {"level": lambda row: badge(row["kind"], plain(dig(row, "context.level")))}
     columns |= {"event": "event", "script": "context.script"}
     hidden = {"timestamp", "event", "context", "at", "kind"}
     columns["says"] = lambda row: {key: value for key, value in row.items() if key not in hidden}
