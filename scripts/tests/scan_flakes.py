@@ -1286,6 +1286,13 @@ def scan(folder: Path, given: bool, window: Window, tell: Callable[[str], None])
         tell("")
 
 
+def show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # its reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     artifacts = args.artifacts or args.root / "artifacts"
@@ -1306,10 +1313,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(EvidenceError):
             run.log.info("flake_scan_complete", **fields)
     if args.json:
-        print(json.dumps(document, indent=1))
+        show(json.dumps(document, indent=1))
     elif not args.quiet:
         secrets = secret_values(os.environ)
-        print("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
+        show("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
     return 0
 
 
