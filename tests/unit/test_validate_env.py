@@ -724,7 +724,7 @@ def test_the_drill_proves_that_the_gate_opens_once_and_shuts_for_each_reason(
     monkeypatch.setattr(validate_env, "DRILL_LIMIT_S", 60)  # how long it takes here is the benchmark's matter
     assert run(root, "--drill") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["drill", "result", "ms", "reasons"]
+    assert lines[0].split() == ["drill", "result", "CPU", "ms", "reasons"]
     assert [line.split()[:2] for line in lines[1:]] == [
         ["(unchanged)", "accepted"],
         *([code, "refused"] for code, *_ in DRILLS[1:]),
