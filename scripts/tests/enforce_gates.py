@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
@@ -56,22 +57,22 @@ except ImportError:  # Windows: one gate at a time
 TYPE_CHECKING = False  # typing would cost --help a tenth of its time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from fractions import Fraction
     from typing import Any
 
     from events import LogReading
+
+    Document = Mapping[str, Any]
+    Again = Callable[[Path], "Capture | str"]  # captures into a folder, or says why it could not
 
 VERDICTS, VERDICTS_VERSION = "gate.verdicts.json", "1.0"  # 1.0 first
 REPLAY, REPLAY_VERSION = "gate.replay.json", "1.0"  # 1.0 first
 INCIDENT, INCIDENT_VERSION = "incident.json", "1.0"  # 1.0 first
 FORCED_OFF, FORCED_OFF_VERSION = "failfast.forced_off.json", "1.0"  # 1.0 first; pytest's side and the capture obey it
 
-HERE = Path(__file__).resolve().parent
 PASS, FAIL, UNKNOWN = "pass", "fail", "insufficient data"
 FIRED, QUIET, UNCONFIRMED = "fired", "quiet", "not confirmed"
 UNREADABLE = "not readable"
-
-
+BASELINE, REFERENCE, SIGNATURE = "baseline.metrics.json", "reference.metrics.json", "env.signature.json"
 GATES = {  # gate: how hard it is, what follows where it does not pass
     "environment": ("hard", "halt before the tests; the failure file says why"),
     "coverage": ("hard", "fail the job; evaluate the rollback"),
@@ -81,7 +82,7 @@ GATES = {  # gate: how hard it is, what follows where it does not pass
     "integrity": ("hard", "stop the release; produce the evidence anew and look into it"),
 }
 TRIGGERS = {  # what may roll back: the artifact it rests on
-    "coverage": "baseline.metrics.json",
+    "coverage": BASELINE,
     "flakes": "flake.report.json",
     "properties": "property.results.json",
 }
@@ -107,63 +108,44 @@ ARTIFACTS = (  # what carries its own digest
     "failfast.summary.json flake.report.json foundation.checkpoint.json gate.replay.json gate.verdicts.json "
     "markers.usage.json property.results.json reference.metrics.json test.map.json"
 ).split()
-MANDATORY = ("baseline.metrics.json", "baseline.metrics.hash")
+MANDATORY = (BASELINE, "baseline.metrics.hash")
 ENVELOPE = frozenset("artifact schema_version run_id generated_at commit dirty sha256".split())
-REPORT_TOTALS = ("lines-valid", "lines-covered", "branches-valid", "branches-covered")
 PRODUCERS = {  # what is missing: what makes it
-    "baseline.metrics.json": "collect_metrics.py",
+    BASELINE: "collect_metrics.py",
     "coverage-ladder.yaml": "collect_metrics.py",
     "failfast.summary.json": "benchmark_failfast.py",
     "flake.report.json": "collect_metrics.py",
     "property.results.json": "aggregate_properties.py",
 }
-TARGETS = (  # mode, its key, percent
-    ("soft", "TPR_MAX_FAIL_FAST_IMPROVEMENT_TARGET", "40"),
-    ("hard", "TPR_HARD_FAIL_FAST_IMPROVEMENT_TARGET", "60"),
-)
+TARGETS = {  # mode: its key, percent
+    "soft": ("TPR_MAX_FAIL_FAST_IMPROVEMENT_TARGET", "40"),
+    "hard": ("TPR_HARD_FAIL_FAST_IMPROVEMENT_TARGET", "60"),
+}
 DEFAULT_SEED = "12345"
 REPLAYED = {"coverage": "0 0.5 1 2 5", "flakes": "1 2 5 10", "properties": "0.1 0.5 1 2"}  # limits to try
 PROPERTY_RUNS = 30
-PROPERTY_LIMIT = "0.5"  # percent of false failures
+PROPERTY_LIMIT = Fraction("0.5")  # percent of false failures
 FLAKE_RUNS, FLAKE_TESTS = 10, 30  # fewer say nothing: bench_gates.py draws the operating curve
-Z_SQUARED = "3.8416"  # 1.96 squared: 95 % of the normal distribution, both sides
+Z_SQUARED = Fraction("3.8416")  # 1.96 squared: 95 % of the normal distribution, both sides
 LARGEST_COUNT = 8_000_000  # below it a percentage's float gives its two counts' quotient back exactly
 LADDER_SIZE = 64 * 1024
-ANNOTATIONS = 10  # GitHub shows no more of a step
 NAMED = 5  # files, tests or functions named in a line of evidence
-LOSSES_KEPT = 100
-FUNCTIONS_KEPT = 10
+FILES_READ, FUNCTIONS_KEPT = 20, 10
 SCRIPTS = "python scripts/tests"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a gate says, in words and numbers that do not contradict each other."""
+class Row:
+    """What a gate or a trigger says, in words and numbers that do not contradict each other."""
 
-    gate: str
-    enforcement: str
-    verdict: str
+    name: str
+    state: str
     value: str
-    limit: str
+    limit: str = ""
     evidence: tuple[str, ...] = ()
     remedy: str = ""
-    response: str = ""
-
-
-def ruling(
-    gate: str, verdict: str, value: str, limit: str, evidence: Iterable[str] = (), *, remedy: str = ""
-) -> Verdict:
-    """A verdict with its row of the policy; what passes needs no remedy and no response."""
-    (enforcement, response), passed = GATES[gate], verdict == PASS
-    after = ("", "") if passed else (remedy, response)
-    return Verdict(gate, enforcement, verdict, value, limit, tuple(evidence), *after)
-
-
-def exact(numerator: str | float, denominator: int = 1) -> Fraction:
-    """A number as it is, never rounded: a text as its decimal digits say, a quotient as its two counts."""
-    from fractions import Fraction  # imports decimal; --help should not wait
-
-    return Fraction(numerator) / denominator
+    where: tuple[str, ...] = ()
+    digest: str = ""  # of the artifact that a trigger rests on
 
 
 def decimal(value: Fraction, digits: int) -> str:
@@ -175,6 +157,16 @@ def decimal(value: Fraction, digits: int) -> str:
 def places(value: Fraction) -> int:
     """How many decimal places it takes to write a number exactly; 0 if no twenty do."""
     return next((digits for digits in range(20) if (value * 10**digits).denominator == 1), 0)
+
+
+def plain(value: Fraction) -> str:
+    """A limit in as few digits as it takes."""
+    digits = places(value)
+    return decimal(value, digits) if digits else str(round(value))
+
+
+def points(value: Fraction) -> str:
+    return f"{plain(value)} point{'s' * (value != 1)}"
 
 
 def apart(value: Fraction, limit: Fraction) -> tuple[str, str]:
@@ -194,6 +186,10 @@ def named(items: Sequence[str]) -> str:
     return ", ".join(map(one_line, items[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
+def short(digest: str | None) -> str:
+    return digest.removeprefix("sha256:")[:12] if digest else "none"
+
+
 @dataclass(frozen=True)
 class Ladder:
     """The committed promise about coverage: percent per metric, points, days."""
@@ -206,16 +202,6 @@ class Ladder:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Scalar:
-    """One value of a ladder file as it stands there."""
-
-    key: str
-    text: str
-    plain: bool  # not quoted, so it may be a number, a date or null
-    line: int
-
-
 class LadderError(Exception):
     """What is wrong with a ladder file, and in which line."""
 
@@ -223,30 +209,56 @@ class LadderError(Exception):
         super().__init__(f"line {line}: {text}")
 
 
+def number(text: str) -> Fraction:
+    value = Fraction(text)
+    if value > 100:
+        raise ValueError
+    return value
+
+
+NUMBER = (
+    "a number from 0 to 100",
+    r"(?:0|[1-9][0-9]{0,3})(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,2})?",
+    number,
+)
+DAY = ("a day like 2026-03-31", r"\d{4}-\d\d-\d\d", date.fromisoformat)
+LADDER: dict[str, tuple[str, str, Callable[[str], Any]]] = {  # key: what it is, its form, how it is read
+    "schema_version": ("1.0", r"1\.0", str),
+    "baseline.line": NUMBER,
+    "baseline.branch": NUMBER,
+    "baseline.commit": ("a commit id or null", "[0-9a-f]{7,64}", str),
+    "baseline.recorded": DAY,
+    "target.line": NUMBER,
+    "target.branch": NUMBER,
+    "tolerance": NUMBER,
+    "horizon": DAY,
+    "reason": ("words", r".*\S.*", str),
+}
+SECTIONS = ("baseline", "target")
+OPTIONAL = ("baseline.commit", "reason")
+NULLABLE = (*OPTIONAL, "baseline.branch", "target.branch")
+
+
 def read_ladder(data: bytes, name: str) -> Ladder:
     """The ladder in a file's bytes; whatever is not exactly a ladder is refused with its key and line."""
     try:
         if len(data) > LADDER_SIZE:
             raise LadderError(1, f"expected at most {LADDER_SIZE} bytes, got {len(data)}")
-        return ladder_of({scalar.key: scalar for scalar in ladder_scalars(ladder_text(data))})
+        return ladder_of(dict(entries(ladder_tree(data))))
     except LadderError as error:
         remedy = f"mend it, or record it anew: {SCRIPTS}/collect_metrics.py --rebaseline --reason TEXT"
         raise EvidenceError(f"{name}: {error}; {remedy}") from None
 
 
-def ladder_text(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LadderError(data.count(b"\n", 0, error.start) + 1, "expected UTF-8, got other bytes") from None
-
-
-def ladder_scalars(text: str) -> Iterator[Scalar]:
+def ladder_tree(data: bytes) -> Any:
+    """The file as YAML's nodes: what stands there, not what YAML would make of it."""
     import yaml  # costs twice a bare interpreter's start; most gates do not need it
 
     try:
-        refuse_extras(text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        text = data.decode("utf-8-sig")
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise LadderError(data.count(b"\n", 0, error.start) + 1, "expected UTF-8, got other bytes") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise LadderError(line, f"expected text, got the character {error.character:#x}") from None
@@ -255,130 +267,63 @@ def ladder_scalars(text: str) -> Iterator[Scalar]:
         raise LadderError(mark.line + 1 if mark else 1, f"expected YAML: {one_line(error.problem, 100)}") from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise LadderError(1, f"expected YAML: {one_line(error, 100)}") from None
-    yield from flatten(root, "", {})
 
 
-def refuse_extras(text: str) -> None:
-    """What YAML allows and a promise does not need: values from somewhere else, and nesting that costs time."""
-    import yaml
-
-    depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        line, kind = token.start_mark.line + 1, type(token).__name__.removesuffix("Token")
-        depth += kind.endswith("Start") - kind.endswith("End")
-        if kind in ("Anchor", "Alias", "Tag", "Directive"):
-            raise LadderError(line, f"expected plain values, got YAML's {kind.lower()}")
-        if depth > 4:  # one of them is the stream
-            raise LadderError(line, "expected plain values, got deeper nesting")
-
-
-def flatten(node: Any, prefix: str, seen: dict[str, int]) -> Iterator[Scalar]:
-    """The values of a mapping node under their dotted keys; `seen` says in which line each key stood first."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode):
-        where = prefix.rstrip(".") or "the file"
-        raise LadderError(node.start_mark.line + 1 if node else 1, f"{where}: expected keys with values")
-    for key_node, value in node.value:
-        line = key_node.start_mark.line + 1
-        key = prefix + (key_node.value if isinstance(key_node, yaml.ScalarNode) else "[not a word]")
-        if key not in LADDER and key not in SECTIONS:
-            raise LadderError(line, f"{one_line(key, 60)}: unknown key; known are {', '.join(LADDER)}")
-        if key in seen:
-            raise LadderError(line, f"{key}: given twice, first in line {seen[key]}")
-        seen[key] = line
-        if key in SECTIONS:
-            yield from flatten(value, f"{key}.", seen)
-        elif isinstance(value, yaml.ScalarNode):
-            yield Scalar(key, value.value, value.style is None, value.start_mark.line + 1)
+def entries(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a mapping under their dotted keys, each known and given once."""
+    if node is None or node.id != "mapping":
+        raise LadderError(line_of(node), f"{prefix.rstrip('.') or 'the file'}: expected keys with values")
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        name, line = prefix + (key.value if key.id == "scalar" else "[not a word]"), line_of(key)
+        if name not in LADDER and name not in SECTIONS:
+            raise LadderError(line, f"{one_line(name, 60)}: unknown key; known are {', '.join(LADDER)}")
+        if name in seen:
+            raise LadderError(line, f"{name}: given twice, first in line {seen[name]}")
+        seen[name] = line
+        if name in SECTIONS:
+            yield from entries(value, f"{name}.")
         else:
-            raise LadderError(value.start_mark.line + 1, f"{key}: expected one value")
+            yield name, value
 
 
-def ladder_of(scalars: Mapping[str, Scalar]) -> Ladder:
-    values: dict[str, Any] = {}
-    for key, (convert, needed) in LADDER.items():
-        if key in scalars:
-            values[key] = convert(scalars[key])
-        elif needed:
-            raise LadderError(1, f"{key}: missing")
+def line_of(node: Any) -> int:
+    return node.start_mark.line + 1 if node else 1
+
+
+def ladder_of(nodes: Mapping[str, Any]) -> Ladder:
+    if missing := [key for key in LADDER if key not in nodes and key not in OPTIONAL]:
+        raise LadderError(1, f"{missing[0]}: missing")
+    values = {key: value_of(key, node) for key, node in nodes.items()}
+    if 1 < values["tolerance"] >= values["baseline.line"]:
+        text = f"expected less than baseline.line, got {nodes['tolerance'].value}: a drop could never fail"
+        raise LadderError(line_of(nodes["tolerance"]), f"tolerance: {text}")
     baseline, target = (
-        {metric: values[f"{part}.{metric}"] for metric in METRICS if values[f"{part}.{metric}"] is not None}
-        for part in SECTIONS
+        {metric: quotient(percent) for metric in METRICS if (percent := values[f"{section}.{metric}"]) is not None}
+        for section in SECTIONS
     )
-    day = values["baseline.recorded"]
-    ladder = Ladder(baseline, target, values["tolerance"], day, values["horizon"], values.get("reason"))
-    if 1 < ladder.tolerance >= ladder.baseline["line"]:
-        tolerance = scalars["tolerance"]
-        text = f"tolerance: expected less than baseline.line, got {tolerance.text}: a drop could never fail"
-        raise LadderError(tolerance.line, text)
-    return ladder
+    days = values["baseline.recorded"], values["horizon"]
+    return Ladder(baseline, target, values["tolerance"], *days, values.get("reason"))
 
 
-def number_of(scalar: Scalar) -> Fraction:
-    if scalar.plain and re.fullmatch(r"(?:0|[1-9][0-9]{0,3})(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,2})?", scalar.text):
-        value = exact(scalar.text)
-        if value <= 100:
-            return value
-    raise expected(scalar, "a number from 0 to 100")
+def value_of(key: str, node: Any) -> Any:
+    """The value under a key. A quoted number is none."""
+    what, form, read = LADDER[key]
+    if node.id != "scalar":
+        raise LadderError(line_of(node), f"{key}: expected one value")
+    text, bare = node.value, node.style is None
+    if key in NULLABLE and bare and text in ("null", "Null", "NULL", "~", ""):
+        return None
+    if re.fullmatch(form, text, re.ASCII | re.DOTALL) and (bare or read is not number):
+        with suppress(ValueError):
+            return read(text)
+    got = one_line(text if bare else repr(text), 60) or "nothing"
+    raise LadderError(line_of(node), f"{key}: expected {what}, got {got}")
 
 
-def percent_of(scalar: Scalar) -> Fraction:
-    """A percentage. One that was recorded from counts is a quotient printed as a float: it is that quotient again."""
-    return number_of(scalar).limit_denominator(LARGEST_COUNT)
-
-
-def percent_or_none(scalar: Scalar) -> Fraction | None:
-    return None if is_null(scalar) else percent_of(scalar)
-
-
-def day_of(scalar: Scalar) -> date:
-    with suppress(ValueError):
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", scalar.text, re.ASCII):
-            return date.fromisoformat(scalar.text)
-    raise expected(scalar, "a day like 2026-03-31")
-
-
-def commit_of(scalar: Scalar) -> str | None:
-    if is_null(scalar) or re.fullmatch("[0-9a-f]{7,64}", scalar.text):
-        return None if is_null(scalar) else scalar.text
-    raise expected(scalar, "a commit id or null")
-
-
-def version_of(scalar: Scalar) -> str:
-    if scalar.text != "1.0":
-        raise expected(scalar, "1.0")
-    return scalar.text
-
-
-def text_of(scalar: Scalar) -> str:
-    if not scalar.text.strip() or is_null(scalar):
-        raise expected(scalar, "words")
-    return scalar.text
-
-
-def is_null(scalar: Scalar) -> bool:
-    return scalar.plain and scalar.text in ("null", "Null", "NULL", "~", "")
-
-
-def expected(scalar: Scalar, what: str) -> LadderError:
-    got = one_line(scalar.text if scalar.plain else repr(scalar.text), 60) or "nothing"
-    return LadderError(scalar.line, f"{scalar.key}: expected {what}, got {got}")
-
-
-SECTIONS = ("baseline", "target")
-LADDER: dict[str, tuple[Callable[[Scalar], object], bool]] = {  # key: its reader, whether it must be there
-    "schema_version": (version_of, True),
-    "baseline.line": (percent_of, True),
-    "baseline.branch": (percent_or_none, True),
-    "baseline.commit": (commit_of, False),
-    "baseline.recorded": (day_of, True),
-    "target.line": (percent_of, True),
-    "target.branch": (percent_or_none, True),
-    "tolerance": (number_of, True),
-    "horizon": (day_of, True),
-    "reason": (text_of, False),
-}
+def quotient(percent: Fraction) -> Fraction:
+    """A percentage that was recorded from counts is a quotient printed as a float: it is that quotient again."""
+    return percent.limit_denominator(LARGEST_COUNT)
 
 
 @dataclass(frozen=True)
@@ -394,7 +339,7 @@ class Counts:
 
     @property
     def percent(self) -> Fraction:
-        return exact(100 * self.covered, self.valid)
+        return Fraction(100 * self.covered, self.valid)
 
     def __str__(self) -> str:
         return f"{self.covered} of {self.valid}"
@@ -408,24 +353,19 @@ class Capture:
     """What a capture of the suite says about coverage, and what it is comparable with."""
 
     digest: str
-    run_id: str
-    at: str
     commit: str | None
     partial: str | None
-    arguments: tuple[str, ...]
-    source: tuple[str, ...]
+    scope: tuple[str, ...]  # the words that ask for the same capture again
     skipped: tuple[str, ...]
     shard: str | None
     environment: str | None
     tests: int
-    red: int
-    deselected: int
     totals: Mapping[str, Counts]  # per metric; none where nothing was measured
     files: Mapping[str, Mapping[str, Counts]]
     promise: Mapping[str, Fraction]  # the ladder's baseline as it was then
 
 
-def pick(document: Mapping[str, Any], path: str, *kinds: type) -> Any:
+def pick(document: Document, path: str, *kinds: type) -> Any:
     """The value under a dotted path, of exactly one of these types (None: it may be missing)."""
     value: Any = document
     for key in path.split("."):
@@ -437,46 +377,36 @@ def pick(document: Mapping[str, Any], path: str, *kinds: type) -> Any:
     return value
 
 
-def check_version(document: Mapping[str, Any]) -> None:
-    version = str(document.get("schema_version"))
-    if version.partition(".")[0] != "1":
-        where = document.get("artifact")
-        raise EvidenceError(f"{where}: schema_version: expected 1.x, got {one_line(version, 20)}; produce it anew")
+def rows_of(document: Document, path: str) -> list[dict[str, Any]]:
+    return [row for row in pick(document, path, list) if isinstance(row, dict)]
 
 
-def read_capture(document: Mapping[str, Any]) -> Capture:
-    check_version(document)
+def read_capture(document: Document) -> Capture:
     coverage = pick(document, "coverage", dict, NoneType) or {}
     rows = pick(document, "coverage.files", list) if coverage else []
     shard = pick(document, "scope", dict).get("shard")
     promise = pick(document, "ladder.baseline", dict) if document.get("ladder") else {}
+    arguments = [str(word) for word in pick(document, "scope.pytest_args", list)]
     return Capture(
         digest=pick(document, "sha256", str),
-        run_id=pick(document, "run_id", str),
-        at=pick(document, "generated_at", str),
         commit=pick(document, "commit", str, NoneType),
         partial=pick(document, "partial.reason", str) if pick(document, "partial", dict, NoneType) else None,
-        arguments=tuple(map(str, pick(document, "scope.pytest_args", list))),
-        source=tuple(map(str, pick(document, "scope.source", list))),
+        scope=(*flags("--source", pick(document, "scope.source", list)), *(["--", *arguments] if arguments else [])),
         skipped=tuple(map(str, pick(document, "scope.skipped_stages", list))),
         shard=None if shard is None else one_line(shard, 40),
         environment=pick(document, "environment.signature", str) if document.get("environment") else None,
         tests=pick(document, "outcomes.tests", int),
-        red=pick(document, "outcomes.failed", int) + pick(document, "outcomes.error", int),
-        deselected=pick(document, "outcomes.deselected", int),
         totals={m: counts for m in METRICS if coverage and (counts := counts_of(document, coverage, m)).valid},
         files={m: {pick(row, "path", str): counts_of(document, row, m) for row in rows} for m in METRICS},
-        promise={
-            m: exact(repr(p)).limit_denominator(LARGEST_COUNT) for m in METRICS if is_percent(p := promise.get(m))
-        },
+        promise={m: quotient(Fraction(repr(p))) for m in METRICS if isinstance(p := promise.get(m), int | float)},
     )
 
 
-def is_percent(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 100
+def flags(name: str, values: Iterable[object]) -> list[str]:
+    return [word for value in values for word in (name, str(value))]
 
 
-def counts_of(document: Mapping[str, Any], row: Mapping[str, Any], metric: str) -> Counts:
+def counts_of(document: Document, row: Document, metric: str) -> Counts:
     key = METRICS[metric]
     valid, covered = row.get(key), row.get(f"{key}_covered")
     if type(valid) is int and type(covered) is int and 0 <= covered <= valid:
@@ -498,11 +428,11 @@ class Case:
     @cached_property
     def reference(self) -> Capture | None:
         """The capture that the ladder's baseline came from, told by its very counts."""
-        return next((known for known in self.references if comes_from(self.ladder, known)), None)
+        return next((known for known in self.references if percents(known) == self.ladder.baseline), None)
 
 
-def comes_from(ladder: Ladder, capture: Capture) -> bool:
-    return ladder.baseline == {metric: counts.percent for metric, counts in capture.totals.items()}
+def percents(capture: Capture) -> dict[str, Fraction]:
+    return {metric: counts.percent for metric, counts in capture.totals.items()}
 
 
 @dataclass(frozen=True)
@@ -513,36 +443,28 @@ class Comparison:
     promised: Fraction
     now: Counts
     drop: Fraction
-    target: Fraction | None
     tolerance: Fraction
+    target: Fraction | None
     missed: bool  # the target, after its horizon
 
     @property
     def dropped(self) -> bool:
         return self.drop > self.tolerance
 
-    @property
-    def explained(self) -> bool:
-        return self.promised - self.now.percent > self.tolerance >= self.drop
-
 
 def compare(case: Case) -> list[Comparison]:
-    return [
-        compare_metric(case, metric, now)
-        for metric, now in case.capture.totals.items()
-        if metric in case.ladder.baseline
-    ]
-
-
-def compare_metric(case: Case, metric: str, now: Counts) -> Comparison:
-    promised, target = case.ladder.baseline[metric], case.ladder.target.get(metric)
-    drop = promised - now.percent
-    if case.reference:
-        removed = removed_covered(case.reference.files[metric], case.capture.files[metric])
-        drop = unexplained_drop(case.reference.totals[metric], now, removed)
-    late = case.today > case.ladder.horizon
-    missed = target is not None and late and now.percent < target
-    return Comparison(metric, promised, now, drop, target, case.ladder.tolerance, missed)
+    found = []
+    for metric, now in case.capture.totals.items():
+        if metric not in case.ladder.baseline:
+            continue
+        promised, target = case.ladder.baseline[metric], case.ladder.target.get(metric)
+        drop = promised - now.percent
+        if case.reference:
+            removed = removed_covered(case.reference.files[metric], case.capture.files[metric])
+            drop = unexplained_drop(case.reference.totals[metric], now, removed)
+        missed = target is not None and case.today > case.ladder.horizon and now.percent < target
+        found.append(Comparison(metric, promised, now, drop, case.ladder.tolerance, target, missed))
+    return found
 
 
 def removed_covered(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> int:
@@ -586,11 +508,11 @@ class Loss:
         return f"{one_line(self.path)}: {', '.join(parts)} ({self.before} covered before, {self.now} now)"
 
 
-def losses(before: Capture, after: Capture, metric: str) -> list[Loss]:
-    """Where coverage was lost, the worst first."""
-    rows = []
-    for path, now in after.files[metric].items():
-        then = before.files[metric].get(path, NOTHING)
+def losses(case: Case, metric: str) -> list[Loss]:
+    """Where coverage was lost, the worst first; none without a reference."""
+    before, rows = case.reference.files[metric] if case.reference else {}, []
+    for path, now in case.capture.files[metric].items() if case.reference else ():
+        then = before.get(path, NOTHING)
         lost = max(0, then.covered - now.covered - max(0, then.valid - now.valid))
         untested = max(0, now.missing - then.missing - lost)
         if lost or untested:
@@ -598,7 +520,7 @@ def losses(before: Capture, after: Capture, metric: str) -> list[Loss]:
     return sorted(rows, key=lambda row: (-row.lost - row.untested, row.path))
 
 
-def obstacles(case: Case) -> list[str]:
+def obstacles(case: Case) -> tuple[str, ...]:
     """Why this capture cannot be compared with the promise; each reason alone is enough."""
     capture, reference = case.capture, case.reference
     found = []
@@ -610,86 +532,57 @@ def obstacles(case: Case) -> list[str]:
         found.append("the capture measured no coverage")
     if capture.commit != case.head:
         found.append(f"the capture is of commit {short(capture.commit)}, checked out is {short(case.head)}")
-    return found + (differences(reference, capture) if reference else [])
-
-
-def differences(reference: Capture, capture: Capture) -> list[str]:
-    """In what the capture's scope or environment is another than the reference's."""
-    found = []
-    for name in ("arguments", "source"):
-        then, now = " ".join(getattr(reference, name)), " ".join(getattr(capture, name))
-        if then != now:
-            found.append(
-                f"another scope: pytest's {name} were {one_line(repr(then), 80)}, now {one_line(repr(now), 80)}"
-            )
-    if capture.deselected and not reference.deselected:
-        found.append(f"another scope: {capture.deselected} tests are deselected, none were")
-    if reference.environment != capture.environment:
+    if reference and reference.scope != capture.scope:
+        then, now = (one_line(repr(" ".join(one.scope)), 80) for one in (reference, capture))
+        found.append(f"another scope: it was {then}, now {now}")
+    if reference and reference.environment != capture.environment:
         then, now = short(reference.environment), short(capture.environment)
         found.append(f"another environment: its signature was {then}, now {now}")
-    return found
+    return tuple(found)
 
 
-def short(digest: str | None) -> str:
-    return digest.removeprefix("sha256:")[:12] if digest else "none"
-
-
-def lowered_by_hand(case: Case) -> str | None:
-    """A ladder whose baseline is below the one on record, with no reason given."""
+def lowered_by_hand(case: Case) -> list[str]:
+    """Where the ladder's baseline is below the one on record, with no reason given."""
     if case.reference or case.ladder.reason:
-        return None
-    for known in case.references:
-        for metric, was in known.promise.items():
-            now = case.ladder.baseline.get(metric)
-            if now is None or now < was:
-                texts = ("nothing", decimal(was, 2)) if now is None else apart(now, was)
-                return f"baseline.{metric} was lowered from {texts[1]} to {texts[0]} % and no reason is given"
-    return None
+        return []
+    return [
+        f"baseline.{metric} was lowered from {apart(was, now)[0]} to {apart(was, now)[1]} % and no reason is given"
+        for known in case.references
+        for metric, was in known.promise.items()
+        if (now := case.ladder.baseline.get(metric, Fraction(0))) < was
+    ]
 
 
-def judge_coverage(case: Case) -> Verdict:
+def judge_coverage(case: Case) -> Row:
     """Whether coverage keeps the promise: no drop beyond the tolerance, the target reached by its horizon."""
-    limit = f"at most {points(case.ladder.tolerance)} lost; the target by {case.ladder.horizon}"
+    limit, digest = (
+        f"at most {points(case.ladder.tolerance)} lost; the target by {case.ladder.horizon}",
+        case.capture.digest,
+    )
+    again = f"{SCRIPTS}/collect_metrics.py"
     if reasons := obstacles(case):
-        remedy = f"{SCRIPTS}/collect_metrics.py" + arguments_text(case.reference or case.capture)
-        return ruling("coverage", UNKNOWN, coverage_text(case.capture), limit, reasons, remedy=remedy)
-    rows = compare(case)
-    value = "; ".join(comparison_text(row) for row in rows)
-    evidence = [text for row in rows for text in findings(row, case)]
-    if lowered := lowered_by_hand(case):
-        evidence.insert(0, lowered)
-    failed = lowered or any(row.dropped or row.missed for row in rows)
+        words = one_line(" ".join([again, *(case.reference or case.capture).scope]))
+        return Row("coverage", UNKNOWN, coverage_text(case.capture), limit, reasons, words, digest=digest)
+    rows, lowered = compare(case), lowered_by_hand(case)
+    fallen = [row for row in rows if row.dropped]
+    evidence = [*lowered, *(text for row in rows for text in findings(row, case))]
     if not case.reference:
         evidence.append("judged by the ladder's percentages: " + missing_reference(case))
-    if case.reference and any(row.dropped for row in rows):
+    elif fallen:
         evidence.append(f"tests: {case.reference.tests} before, {case.capture.tests} now")
-    if case.capture.red:
-        evidence.append(f"{case.capture.red} tests failed in this capture")
-    accept = f"accept it: {SCRIPTS}/collect_metrics.py --rebaseline --reason TEXT{arguments_text(case.capture)}"
-    return ruling(
-        "coverage", FAIL if failed else PASS, value, limit, evidence, remedy=f"test what is named here, or {accept}"
+    state = FAIL if lowered or fallen or any(row.missed for row in rows) else PASS
+    accept = one_line(" ".join([again, "--rebaseline", "--reason", "TEXT", *case.capture.scope]))
+    remedy = f"test what is named here, or accept it: {accept}"
+    where = tuple(dict.fromkeys(loss.path for row in fallen for loss in losses(case, row.metric)))
+    return Row(
+        "coverage", state, "; ".join(map(comparison_text, rows)), limit, tuple(evidence), remedy, where, digest
     )
 
 
 def missing_reference(case: Case) -> str:
     if case.references:
-        return "reference.metrics.json is not the capture that its baseline came from"
-    return "there is no reference.metrics.json, so removed code cannot be told from lost tests"
-
-
-def arguments_text(capture: Capture) -> str:
-    source = "".join(f" --source {one_line(word)}" for word in capture.source)
-    return source + (f" -- {one_line(' '.join(capture.arguments))}" if capture.arguments else "")
-
-
-def plain(value: Fraction) -> str:
-    """A limit in as few digits as it takes."""
-    digits = places(value)
-    return decimal(value, digits) if digits else str(round(value))
-
-
-def points(value: Fraction) -> str:
-    return f"{plain(value)} point{'s' * (value != 1)}"
+        return f"{REFERENCE} is not the capture that its baseline came from"
+    return f"there is no {REFERENCE}, so removed code cannot be told from lost tests"
 
 
 def coverage_text(capture: Capture) -> str:
@@ -699,228 +592,173 @@ def coverage_text(capture: Capture) -> str:
 
 def comparison_text(row: Comparison) -> str:
     lost = f"{apart(row.drop, row.tolerance)[0]} points lost" if row.drop > 0 else "nothing lost"
-    measured = apart(row.now.percent, row.target)[0] if row.target is not None else decimal(row.now.percent, 2)
+    measured = decimal(row.now.percent, 2) if row.target is None else apart(row.now.percent, row.target)[0]
     return f"{row.metric} {measured} % ({row.now}), {lost}"
 
 
 def findings(row: Comparison, case: Case) -> Iterator[str]:
-    """What there is to say about one metric: its drop and where, its missed target, a drop that is none."""
+    """What there is to say about one metric: its drop and where, its missed target, a fall that is no drop."""
     if row.dropped:
         lost, tolerance = apart(row.drop, row.tolerance)
         yield f"{row.metric}: {lost} points lost, {tolerance} allowed"
-        if case.reference:
-            worst = losses(case.reference, case.capture, row.metric)
-            yield from map(str, worst[:NAMED])
-            if len(worst) > NAMED:
-                yield f"{len(worst) - NAMED} more files lost {METRICS[row.metric]}"
+        worst = losses(case, row.metric)
+        yield from map(str, worst[:NAMED])
+        if len(worst) > NAMED:
+            yield f"{len(worst) - NAMED} more files lost {METRICS[row.metric]}"
     if row.missed and row.target is not None:
         now, target = apart(row.now.percent, row.target)
         yield f"{row.metric}: {now} %, but {target} % was to be reached by {case.ladder.horizon}"
-    if row.explained:
-        fell = row.promised - row.now.percent
-        explained = decimal(fell - max(row.drop, exact(0)), 2)
+    fell = row.promised - row.now.percent
+    if fell > row.tolerance >= row.drop:
+        explained = decimal(fell - max(row.drop, Fraction(0)), 2)
         yield f"{row.metric}: the percentage fell by {decimal(fell, 2)} points; removed code explains {explained}"
 
 
-def pace(case: Case, row: Comparison) -> dict[str, Any]:
-    """Advice on the way to the target: what is still to gain, what today asks for, when this pace arrives."""
-    ladder, target = case.ladder, row.target
-    if target is None:
-        return {}
-    span = (ladder.horizon - ladder.recorded).days
-    passed = min(max((case.today - ladder.recorded).days, 0), max(span, 0))
-    due = row.promised + (target - row.promised) * (exact(passed, span) if span > 0 else 1)
-    wanted = -(-target * row.now.valid // 100)
-    points = max(exact(0), target - row.now.percent)
+def outlook(case: Case, row: Comparison) -> dict[str, Any]:
+    """One metric in numbers: what was promised, what is, and the way to the target at the pace that was promised."""
+    ladder, target = case.ladder, row.target if row.target is not None else row.promised
+    span, passed = (ladder.horizon - ladder.recorded).days, (case.today - ladder.recorded).days
+    share = Fraction(min(max(passed, 0), span), span) if span > 0 else 1
+    gap, rise = max(Fraction(0), target - row.now.percent), target - row.promised
+    wanted = int(-(-target * row.now.valid // 100))
+    horizon = ladder.horizon
+    if gap and rise > 0 and span > 0:
+        with suppress(OverflowError):
+            horizon = max(horizon, case.today + timedelta(days=int(-(-gap * span // rise))))
     return {
         "metric": row.metric,
+        "baseline_percent": float(row.promised),
         "percent": float(row.now.percent),
+        "valid": row.now.valid,
+        "covered": row.now.covered,
+        "lost_points": float(row.drop),
+        "dropped": row.dropped,
         "target": float(target),
-        "due_today": float(due),
-        "points_to_gain": float(points),
-        f"{METRICS[row.metric]}_to_gain": max(0, int(wanted) - row.now.covered),
+        "target_missed": row.missed,
+        "due_today": float(row.promised + rise * share),
+        "points_to_gain": float(gap),
+        f"{METRICS[row.metric]}_to_gain": max(0, wanted - row.now.covered),
         "days_left": (ladder.horizon - case.today).days,
-        "proposed_horizon": str(proposed_horizon(case, row, points)),
+        "proposed_horizon": str(horizon),
     }
 
 
-def proposed_horizon(case: Case, row: Comparison, points: Fraction) -> date:
-    """The day on which the target is reached from today at the pace that the ladder asked for."""
-    ladder = case.ladder
-    rise = row.target - row.promised if row.target is not None else exact(0)
-    span = (ladder.horizon - ladder.recorded).days
-    if points <= 0 or rise <= 0 or span <= 0:
-        return ladder.horizon
-    with suppress(OverflowError):
-        return max(ladder.horizon, case.today + timedelta(days=int(-(-points * span // rise))))
-    return date.max
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What the validator left behind, and which environment the suite was captured in."""
-
-    signature: str | None = None
-    validated_at: str = ""
-    reasons: tuple[str, ...] = ()
-    remedy: str = ""
-    refused_at: str | None = None
-    captured: str | None = None  # None: no capture, or one without validation
-    lock_changed: str = ""  # the lock file that is no longer the validated one
-
-
-def judge_environment(facts: Environment) -> Verdict:
-    """Whether the recorded environment was validated and is the one that the suite was captured in."""
+def judge_environment(
+    signature: Document | None, failure: Document | None, captured: str | None, lock_changed: str
+) -> Row:
+    """Whether the environment was validated, and is the one that the suite was captured in (None: no capture)."""
     again, limit = f"{SCRIPTS}/validate_env.py", "validated, and captured in it"
-    value = f"signature {short(facts.signature)}"
-    if facts.refused_at and facts.refused_at > facts.validated_at:
-        return ruling("environment", FAIL, "refused", limit, facts.reasons, remedy=facts.remedy or again)
-    if not facts.signature:
-        return ruling(
-            "environment", UNKNOWN, "not validated", limit, ["there is no env.signature.json"], remedy=again
-        )
-    if facts.lock_changed:
-        text = f"{one_line(facts.lock_changed)} changed after it was validated"
-        return ruling("environment", FAIL, value, limit, [text], remedy=again)
-    if facts.captured and facts.captured != facts.signature:
-        text = f"the suite was captured in {short(facts.captured)}, validated is {short(facts.signature)}"
-        return ruling("environment", FAIL, value, limit, [text], remedy=f"{SCRIPTS}/collect_metrics.py")
-    return ruling("environment", PASS, value, limit)
+    if failure and failure["generated_at"] > (signature["generated_at"] if signature else ""):
+        rows = rows_of(failure, "reasons")
+        texts = [f"{row.get('code')}: expected {row.get('expected')}, got {row.get('actual')}" for row in rows]
+        remedy = one_line(rows[0].get("remedy") or again) if rows else again
+        return Row("environment", FAIL, "refused", limit, tuple(map(one_line, texts)), remedy)
+    if not signature:
+        return Row("environment", UNKNOWN, "not validated", limit, (f"there is no {SIGNATURE}",), again)
+    known = pick(signature, "signature", str)
+    evidence = [f"{one_line(lock_changed)} changed after that"] * bool(lock_changed)
+    if captured not in (None, known):
+        evidence.append(f"the suite was captured in {short(captured)}")
+    state, remedy = FAIL if evidence else PASS, f"{SCRIPTS}/collect_metrics.py"
+    return Row("environment", state, f"validated {short(known)}", limit, tuple(evidence), remedy)
 
 
-def judge_failfast(improvement: Mapping[str, Fraction], targets: Mapping[str, Fraction]) -> Verdict:
+def judge_failfast(improvement: Mapping[str, Fraction], targets: Mapping[str, Fraction]) -> Row:
     """Whether a failure shows as much sooner as was asked for, in percent of the time without fail-fast."""
     limit = ", ".join(f"{mode} {plain(target)} %" for mode, target in targets.items())
-    bench = f"{SCRIPTS}/benchmark_failfast.py"
-    if missing := [mode for mode in targets if mode not in improvement]:
-        return ruling("failfast", UNKNOWN, "not measured", limit, [f"no benchmark of {named(missing)}"], remedy=bench)
-    short_of = [mode for mode, target in targets.items() if improvement[mode] < target]
-    value = ", ".join(f"{mode} {apart(improvement[mode], target)[0]} %" for mode, target in targets.items())
-    evidence = [
-        f"{mode}: {apart(improvement[mode], targets[mode])[0]} % sooner is short of its target" for mode in short_of
-    ]
-    return ruling(
-        "failfast", FAIL if short_of else PASS, value, limit, evidence, remedy=f"read the slowest faults: {bench}"
+    remedy = f"{SCRIPTS}/benchmark_failfast.py"
+    if not improvement:
+        return Row("failfast", UNKNOWN, "not measured", limit, ("the last run was no benchmark",), remedy)
+    texts = {mode: f"{mode} {apart(improvement[mode], target)[0]} %" for mode, target in targets.items()}
+    late = tuple(
+        f"{texts[mode]} sooner is short of its target" for mode in targets if improvement[mode] < targets[mode]
     )
+    remedy = f"look at the slowest faults: {remedy}"
+    return Row("failfast", FAIL if late else PASS, ", ".join(texts.values()), limit, late, remedy)
 
 
-@dataclass(frozen=True)
-class Properties:
-    """What thirty runs of the property tests gave."""
-
-    digest: str
-    runs: int
-    false_failures: int
-    observed: int
-    mismatches: int
-    partial: str | None
-    deterministic: bool
-    control: bool  # another seed gave other examples, so equal digests mean something
-    flaky: tuple[str, ...]
+def improvements(summary: Document) -> dict[str, Fraction]:
+    """By how many percent each mode shows a failure sooner than a full run, in the mean over all faults."""
+    if pick(summary, "benchmark", dict, NoneType) is None:
+        return {}
+    means = [pick(summary, f"benchmark.overall.modes.{mode}.mean", int, float) for mode in ("off", *TARGETS)]
+    slow, *fast = (Fraction(repr(mean)) for mean in means)
+    return {mode: 100 * (1 - mean / slow) for mode, mean in zip(TARGETS, fast, strict=True)} if slow > 0 else {}
 
 
-def judge_properties(facts: Properties) -> Verdict:
+def judge_properties(results: Document) -> Row:
     """Whether no property test failed falsely and all runs saw the same examples."""
-    limit = f"0 in {PROPERTY_RUNS} runs"
-    value = f"{facts.false_failures} false failures, {facts.mismatches} mismatches in {facts.runs} runs"
+    runs, mismatches = pick(results, "runs", int), pick(results, "mismatches", int)
+    false, flaky = pick(results, "false_failures.count", int), unstable(results)
+    limit, value = f"0 in {PROPERTY_RUNS} runs", f"{false} false failures, {mismatches} mismatches in {runs} runs"
     again = f"{SCRIPTS}/aggregate_properties.py --runs {PROPERTY_RUNS}"
-    if facts.false_failures or facts.mismatches:
-        alone = f"{again} -- {' '.join(map(one_line, facts.flaky[:NAMED]))}".rstrip()
-        return ruling("properties", FAIL, value, limit, [f"not to be believed: {named(facts.flaky)}"], remedy=alone)
-    doubts = ["the runs were partial: " + one_line(facts.partial)] if facts.partial else []
-    doubts += ["these were fuzz runs, without a seed"] * (not facts.deterministic)
-    doubts += [f"{PROPERTY_RUNS - facts.runs} runs are missing"] * (facts.runs < PROPERTY_RUNS)
-    doubts += ["another seed changed nothing, so equal examples prove nothing"] * (not facts.control)
-    return ruling("properties", UNKNOWN if doubts else PASS, value, limit, doubts, remedy=again)
+    if false or mismatches:
+        alone = " ".join([again, "--", *map(one_line, flaky[:NAMED])])
+        return Row("properties", FAIL, value, limit, (f"not to be believed: {named(flaky)}",), alone)
+    doubts = ["the runs were partial"] * bool(results.get("partial"))
+    doubts += ["these were fuzz runs, without a seed"] * (results.get("mode") != "deterministic")
+    doubts += [f"{PROPERTY_RUNS - runs} runs are missing"] * (runs < PROPERTY_RUNS)
+    doubts += ["another seed changed nothing, so equal examples prove nothing"] * (not shown(results))
+    return Row("properties", UNKNOWN if doubts else PASS, value, limit, tuple(doubts), again)
 
 
-def judge_events(events: Sequence[Mapping[str, Any]], problems: Sequence[str], run_id: str) -> Verdict:
+def unstable(results: Document) -> list[str]:
+    return [str(row.get("id")) for row in rows_of(results, "tests") if row.get("mismatch") or row.get("problems")]
+
+
+def shown(results: Document) -> bool:
+    """Whether the negative control gave other examples under another seed."""
+    return bool((results.get("control") or {}).get("shown"))
+
+
+def judge_events(events: Sequence[Document], problems: Sequence[str], run_id: str) -> Row:
     """Whether the log of one run is whole: every event of the taxonomy, every start ended, the chain unbroken."""
     mine = [event for event in events if event["context"].get("run_id") == run_id]
-    seen = {event["event"] for event in mine if not from_gates(event)}
-    missing = sorted(EXPECTED - seen)
-    value = f"{len(EXPECTED) - len(missing)} of {len(EXPECTED)} events"
-    limit = "every event, every start ended, an unbroken chain"
+    missing = sorted(EXPECTED - {event["event"] for event in mine if not from_gates(event)})
     evidence = [f"{LOG_NAME}: {one_line(problem)}" for problem in problems[:NAMED]]
-    evidence += [f"missing: {name} ({emitter(name)})" for name in missing]
-    evidence += unended(mine)
+    evidence += [f"missing: {name} ({EMITTERS[name.partition('_')[0]]})" for name in missing] + unended(mine)
     if any(event["event"] == "logging_deficit" and not event.get("drill") for event in mine):
         evidence.append("a deficit was logged in this run before; start a new one")
+    value = f"{len(EXPECTED) - len(missing)} of {len(EXPECTED)} events"
+    limit = "every event, every start ended, an unbroken chain"
     remedy = f"run what is named here with TPR_RUN_ID={one_line(run_id)}"
     if problems:
         remedy = f"move {LOG_NAME} away and run the chain anew"
     if not mine:
-        return ruling(
-            "events", UNKNOWN, value, limit, [*problems[:NAMED], f"no event of run {run_id}"], remedy=remedy
-        )
-    return ruling("events", FAIL if evidence else PASS, value, limit, evidence, remedy=remedy)
+        return Row("events", UNKNOWN, value, limit, (f"no event of run {one_line(run_id)}",), remedy)
+    return Row("events", FAIL if evidence else PASS, value, limit, tuple(evidence), remedy)
 
 
-def from_gates(event: Mapping[str, Any]) -> bool:
+def from_gates(event: Document) -> bool:
     """The gates' own record of a run, which proves nothing about the capture that should have logged it."""
     return bool(event["event"] == "coverage_ladder_recorded" and event["context"].get("script") == "enforce_gates")
 
 
-def emitter(event: str) -> str:
-    return EMITTERS.get(event.partition("_")[0], "pipeline.py")
-
-
-def unended(events: Sequence[Mapping[str, Any]]) -> list[str]:
+def unended(events: Sequence[Document]) -> list[str]:
     """Starts without an end and ends without a start, process by process."""
-    count = Counter((event["event"], event["context"].get("pid")) for event in events)
+    seen = Counter((event["event"], event["context"].get("pid")) for event in events)
     found = []
     for start, ends in ENDS.items():
-        for pid in sorted({pid for name, pid in count if name in (start, *ends)}, key=str):
-            begun, ended = count[start, pid], sum(count[end, pid] for end in ends)
+        for pid in sorted({pid for name, pid in seen if name in (start, *ends)}, key=str):
+            begun, ended = seen[start, pid], sum(seen[end, pid] for end in ends)
             if begun != ended:
                 found.append(f"process {pid}: {begun} {start}, {ended} ended")
     return found
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What was verified: files whose digest holds, findings, files that should be there."""
-
-    held: tuple[str, ...] = ()
-    wrong: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-
-
-def judge_integrity(audit: Audit) -> Verdict:
+def judge_integrity(held: int, wrong: Sequence[str], absent: Sequence[str]) -> Row:
     """Whether every artifact, hash file and incident is as it was written."""
-    value = f"{len(audit.held)} files hold, {len(audit.wrong)} do not"
-    evidence = [one_line(text) for text in audit.wrong] + [f"missing: {name}" for name in audit.absent]
-    verdict = FAIL if audit.wrong else UNKNOWN if audit.absent else PASS
+    state = FAIL if wrong else UNKNOWN if absent else PASS
+    evidence = (*map(one_line, wrong), *(f"missing: {name}" for name in absent))
+    value = f"{held} files hold, {len(wrong)} do not"
     remedy = f"remove what is named here and run {SCRIPTS}/pipeline.py"
-    return ruling("integrity", verdict, value, "every digest holds", evidence, remedy=remedy)
+    return Row("integrity", state, value, "every digest holds", evidence, remedy)
 
 
-@dataclass(frozen=True)
-class Trigger:
-    """What a rollback trigger says; it fires, stays quiet, or names the data it lacks."""
-
-    name: str
-    state: str
-    value: str
-    limit: str
-    evidence: tuple[str, ...] = ()
-    where: tuple[str, ...] = ()
-    digest: str = ""  # of the artifact that it rests on
-
-
-def coverage_trigger(case: Case) -> Trigger:
-    """Fires on a drop beyond the tolerance. It rests on one run, so it is to be confirmed by another."""
-    limit = points(case.ladder.tolerance)
-    if reasons := obstacles(case):
-        return Trigger("coverage", UNKNOWN, "not comparable", limit, tuple(reasons), (), case.capture.digest)
-    rows = compare(case)
-    value = "; ".join(comparison_text(row) for row in rows)
-    fallen = [row for row in rows if row.dropped]
-    evidence = tuple(text for row in fallen for text in findings(row, case))
-    before = case.reference
-    where = [loss.path for row in fallen for loss in losses(before, case.capture, row.metric)] if before else []
-    state = FIRED if fallen else QUIET
-    return Trigger("coverage", state, value, limit, evidence, tuple(dict.fromkeys(where)), case.capture.digest)
+def coverage_trigger(case: Case) -> Row:
+    """Fires where the gate fails for a drop alone. It rests on one run, so it is to be confirmed by another."""
+    row = judge_coverage(replace(case, ladder=replace(case.ladder, target={}, reason="set aside")))
+    return replace(row, state={PASS: QUIET, FAIL: FIRED}.get(row.state, UNKNOWN))
 
 
 @dataclass(frozen=True)
@@ -935,44 +773,57 @@ class Rate:
     least_runs: int
     where: tuple[str, ...] = ()
     digest: str = ""
-    notes: tuple[str, ...] = ()
+
+    @property
+    def lacks(self) -> str:
+        lacks = []
+        if self.runs < self.least_runs:
+            lacks.append(f"{self.least_runs - self.runs} more runs")
+        if self.trials < self.least_trials:
+            lacks.append(f"{self.least_trials - self.trials} more {self.unit}")
+        return f"needs {' and '.join(lacks)}" if lacks else ""
 
 
-def rate_trigger(name: str, rate: Rate, limit: Fraction) -> Trigger:
+def flake_rate(report: Document, settled: str) -> Rate:
+    """The flaky tests, without those that last failed before `settled`, when an incident of theirs was resolved."""
+    fresh = [r for r in rows_of(report, "flaky") if not settled or str(r.get("last_failed") or "unknown") > settled]
+    runs = [row for row in rows_of(report, "runs") if not row.get("set_aside")]
+    where, trials = tuple(str(row.get("id")) for row in fresh), pick(report, "tests_observed", int)
+    return Rate(len(fresh), trials, len(runs), "tests", FLAKE_TESTS, FLAKE_RUNS, where, report["sha256"])
+
+
+def property_rate(results: Document) -> Rate:
+    false, observed = (pick(results, f"false_failures.{key}", int) for key in ("count", "observed"))
+    runs = pick(results, "runs", int) if results.get("mode") == "deterministic" else 0
+    where = tuple(unstable(results)) if false else ()
+    return Rate(false, observed, runs, "results", 1, PROPERTY_RUNS, where, results["sha256"])
+
+
+def rate_trigger(name: str, rate: Rate, limit: Fraction) -> Row:
     """Fires when the Wilson interval's lower bound is above the limit, in percent, and enough was observed.
 
     The bound is above t exactly when n (p - t)^2 > z^2 t (1 - t) and p > t: no root, so no rounding.
     """
-    share, threshold = exact(rate.hits, max(rate.trials, 1)), limit / 100
-    spread = exact(Z_SQUARED) * threshold * (1 - threshold)
-    above = share > threshold
-    value = f"{apart(100 * share, limit)[0]} % ({rate.hits} of {rate.trials} {rate.unit} in {rate.runs} runs)"
-    text = f"{plain(limit)} %"
-    lacks = lacking(rate)
+    share, threshold = Fraction(rate.hits, max(rate.trials, 1)), limit / 100
+    spread = Z_SQUARED * threshold * (1 - threshold)
+    above, lacks, text = share > threshold, rate.lacks, f"{plain(limit)} %"
     if above and not lacks and rate.trials * (share - threshold) ** 2 <= spread:
         enough = int(spread / (share - threshold) ** 2) + 1
         lacks = f"at this rate {enough - rate.trials} more {rate.unit} would show that it is above {text}"
-    evidence = (f"95 % interval {interval_text(rate)}", *rate.notes) if rate.trials else rate.notes
-    if lacks:
-        return Trigger(name, UNKNOWN, value, text, (*evidence, lacks), rate.where, rate.digest)
-    return Trigger(name, FIRED if above else QUIET, value, text, evidence, rate.where, rate.digest)
-
-
-def lacking(rate: Rate) -> str:
-    lacks = []
-    if rate.runs < rate.least_runs:
-        lacks.append(f"{rate.least_runs - rate.runs} more runs")
-    if rate.trials < rate.least_trials:
-        lacks.append(f"{rate.least_trials - rate.trials} more {rate.unit}")
-    return f"needs {' and '.join(lacks)}" if lacks else ""
+    value = f"{apart(100 * share, limit)[0]} % ({rate.hits} of {rate.trials} {rate.unit} in {rate.runs} runs)"
+    state = UNKNOWN if lacks else FIRED if above else QUIET
+    evidence = tuple(word for word in (interval_text(rate), lacks) if word)
+    return Row(name, state, value, text, evidence, where=rate.where, digest=rate.digest)
 
 
 def interval_text(rate: Rate) -> str:
     """The Wilson score interval in percent (Wilson 1927), for people; the trigger itself compares exactly."""
+    if not rate.trials:
+        return ""
     n, share, z2 = rate.trials, rate.hits / rate.trials, float(Z_SQUARED)
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 * share * (1 - share) / n + z2 * z2 / (4 * n * n)) ** 0.5 / (1 + z2 / n)
-    return f"{100 * max(0.0, middle - half):.2f} to {100 * min(1.0, middle + half):.2f} %"
+    return f"95 % interval {100 * max(0.0, middle - half):.2f} to {100 * min(1.0, middle + half):.2f} %"
 
 
 class AbsentError(Exception):
@@ -989,28 +840,26 @@ class Settings:
     quiet: bool
     github_env: Path | None
 
-    @property
-    def gates(self) -> tuple[str, ...]:
-        return (self.only,) if self.only else tuple(GATES)
-
 
 class Evidence:
     """The one door to what a run left behind: read when asked for, refused in one line where it does not hold."""
 
-    def __init__(self, run: Run, today: date, github_env: Path | None = None) -> None:
-        self.run, self.today, self.github_env = run, today, github_env
-        self._read: dict[Path, dict[str, Any]] = {}
+    def __init__(self, run: Run, today: date) -> None:
+        self.run, self.today = run, today
+        self.places = list(dict.fromkeys([run.artifacts, run.root / "artifacts" / "foundation"]))
+        self._read: dict[Path, Document] = {}
 
-    def document(self, name: str) -> dict[str, Any] | None:
-        return self._document(self.run.artifacts / name)
-
-    def _document(self, path: Path) -> dict[str, Any] | None:
+    def document(self, name: str, place: Path | None = None) -> Document | None:
+        path = (place or self.run.artifacts) / name
         if path not in self._read and path.exists():
-            self._read[path] = read_artifact(path)
-            check_version(self._read[path])
+            document = read_artifact(path)
+            if not str(version := document.get("schema_version")).startswith("1."):
+                got = one_line(version, 20)
+                raise EvidenceError(f"{name}: schema_version: expected 1.x, got {got}; produce it anew")
+            self._read[path] = document
         return self._read.get(path)
 
-    def need(self, name: str) -> dict[str, Any]:
+    def need(self, name: str) -> Document:
         if document := self.document(name):
             return document
         raise AbsentError(name)
@@ -1023,20 +872,26 @@ class Evidence:
     def run_id(self) -> str:
         """The run to be judged: the chain's, or by hand the one of the baseline."""
         with suppress(EvidenceError):
-            if not os.environ.get("TPR_RUN_ID") and (baseline := self.document("baseline.metrics.json")):
+            if not os.environ.get("TPR_RUN_ID") and (baseline := self.document(BASELINE)):
                 return str(baseline["run_id"])
         return self.run.id
 
     @cached_property
+    def capture(self) -> Capture:
+        return read_capture(self.need(BASELINE))
+
+    @cached_property
+    def references(self) -> tuple[Capture, ...]:
+        found = [self.document(REFERENCE, place) for place in self.places]
+        return tuple(read_capture(document) for document in found if document)
+
+    @cached_property
     def case(self) -> Case:
-        capture = read_capture(self.need("baseline.metrics.json"))
-        found = [self._document(folder / "reference.metrics.json") for folder in evidence_folders(self.run)]
-        references = tuple(read_capture(document) for document in found if document)
-        return Case(self.ladder, capture, references, self.today, self.run.commit[0])
+        return Case(self.ladder, self.capture, self.references, self.today, self.run.commit[0])
 
     @cached_property
     def ladder(self) -> Ladder:
-        path = ladder_path(self.run)
+        path = self.ladder_path
         try:
             return read_ladder(path.read_bytes(), path.name)
         except FileNotFoundError:
@@ -1044,158 +899,109 @@ class Evidence:
         except OSError as error:
             raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
 
-    def environment(self) -> Environment:
-        signature = self.document("env.signature.json") or {}
-        failure = self.document("env.validation.failure.json")
-        baseline = self.document("baseline.metrics.json")
-        reasons = [row for row in (pick(failure, "reasons", list) if failure else ()) if isinstance(row, dict)]
-        return Environment(
-            signature=pick(signature, "signature", str) if signature else None,
-            validated_at=signature.get("generated_at", ""),
-            reasons=tuple(reason_text(row) for row in reasons),
-            remedy=one_line(reasons[0].get("remedy", "")) if reasons else "",
-            refused_at=failure["generated_at"] if failure else None,
-            captured=read_capture(baseline).environment if baseline else None,
-            lock_changed=self._lock_changed(signature),
+    @property
+    def ladder_path(self) -> Path:
+        own = self.run.root / "coverage-ladder.yaml"
+        return own if own.exists() else self.run.artifacts / own.name
+
+    @property
+    def comparable(self) -> Case | None:
+        """The case, where the capture can be compared with the promise."""
+        with suppress(AbsentError, EvidenceError):
+            return None if obstacles(self.case) else self.case
+        return None
+
+    def environment(self) -> tuple[Document | None, Document | None, str | None, str]:
+        """The validator's two documents, the environment of the capture, the lock file if it has changed since."""
+        signature, failure = self.document(SIGNATURE), self.document("env.validation.failure.json")
+        captured = self.capture.environment if self.document(BASELINE) else None
+        lock = (signature or {}).get("lock_sources") or {}
+        path = self.run.root / str(lock.get("file"))
+        changed = path.is_file() and file_digest(path) != lock.get("sha256")
+        return signature, failure, captured, path.name if changed else ""
+
+
+def verdicts_of(evidence: Evidence, settings: Settings) -> list[Row]:
+    """What each gate says over what the run left behind."""
+    need = evidence.need
+    questions: dict[str, Callable[[], Row]] = {
+        "environment": lambda: judge_environment(*evidence.environment()),
+        "coverage": lambda: judge_coverage(evidence.case),
+        "failfast": lambda: judge_failfast(improvements(need("failfast.summary.json")), settings.targets),
+        "properties": lambda: judge_properties(need("property.results.json")),
+        "events": lambda: judge_events(evidence.log.events, evidence.log.problems, evidence.run_id),
+        "integrity": lambda: judge_integrity(*audit(evidence)),
+    }
+    return [answer(gate, questions[gate]) for gate in GATES if settings.only in (None, gate)]
+
+
+def triggers_of(evidence: Evidence, settings: Settings) -> list[Row]:
+    """What each rollback trigger says, at the limits in force."""
+    return [answer(name, partial(trigger, name, evidence, settings)) for name in TRIGGERS]
+
+
+def trigger(name: str, evidence: Evidence, settings: Settings, limit: Fraction | None = None) -> Row:
+    """What one rollback trigger says, at this limit or the one in force."""
+    if name == "coverage":
+        case = evidence.case
+        return coverage_trigger(
+            case if limit is None else replace(case, ladder=replace(case.ladder, tolerance=limit))
         )
-
-    def _lock_changed(self, signature: Mapping[str, Any]) -> str:
-        known = signature.get("lock_sources")
-        if not isinstance(known, dict):
-            return ""
-        lock = self.run.root / str(known.get("file"))
-        return lock.name if lock.is_file() and file_digest(lock) != known.get("sha256") else ""
-
-    def properties(self) -> Properties:
-        document = self.need("property.results.json")
-        tests = [row for row in pick(document, "tests", list) if isinstance(row, dict)]
-        flaky = [str(row.get("id")) for row in tests if row.get("mismatch") or row.get("problems")]
-        return Properties(
-            digest=document["sha256"],
-            runs=pick(document, "runs", int),
-            false_failures=pick(document, "false_failures.count", int),
-            observed=pick(document, "false_failures.observed", int),
-            mismatches=pick(document, "mismatches", int),
-            partial=None if document.get("partial") is None else str(document["partial"]),
-            deterministic=document.get("mode") == "deterministic",
-            control=bool((document.get("control") or {}).get("shown")),
-            flaky=tuple(flaky),
-        )
-
-    def flakes(self, settled: str) -> Rate:
-        """The rate of flaky tests, without those that last failed before `settled`, when an incident was resolved."""
-        document = self.need("flake.report.json")
-        rows = [row for row in pick(document, "flaky", list) if isinstance(row, dict)]
-        runs = [row for row in pick(document, "runs", list) if isinstance(row, dict) and not row.get("set_aside")]
-        fresh = [row for row in rows if not settled or str(row.get("last_failed") or "unknown") > settled]
-        left_out = len(rows) - len(fresh)
-        return Rate(
-            hits=len(fresh),
-            trials=pick(document, "tests_observed", int),
-            runs=len(runs),
-            unit="tests",
-            least_trials=FLAKE_TESTS,
-            least_runs=FLAKE_RUNS,
-            where=tuple(str(row.get("id")) for row in fresh),
-            digest=document["sha256"],
-            notes=(f"{left_out} flaky tests last failed before their incident was resolved",) * bool(left_out),
-        )
+    document = evidence.need(TRIGGERS[name])
+    if name == "flakes":
+        rate, usual = flake_rate(document, resolved_at(evidence.run.artifacts, name)), settings.flake_limit
+    else:
+        rate, usual = property_rate(document), PROPERTY_LIMIT
+    return rate_trigger(name, rate, usual if limit is None else limit)
 
 
-def evidence_folders(run: Run) -> list[Path]:
-    """Where evidence is: the run's artifacts, and what the repository committed."""
-    return list(dict.fromkeys([run.artifacts, run.root / "artifacts" / "foundation"]))
-
-
-def ladder_path(run: Run) -> Path:
-    own = run.root / "coverage-ladder.yaml"
-    return own if own.exists() else run.artifacts / own.name
-
-
-def reason_text(row: Mapping[str, Any]) -> str:
-    return one_line(f"{row.get('code')}: expected {row.get('expected')}, got {row.get('actual')}")
-
-
-def judge(gate: str, evidence: Evidence, settings: Settings) -> Verdict:
-    """One gate's verdict over what the run left behind."""
+def answer(name: str, question: Callable[[], Row]) -> Row:
+    """The row asked for; too little data where an artifact is not there or does not hold."""
     try:
-        if gate == "environment":
-            return judge_environment(evidence.environment())
-        if gate == "coverage":
-            return judge_coverage(evidence.case)
-        if gate == "failfast":
-            return judge_failfast(improvements(evidence.need("failfast.summary.json")), settings.targets)
-        if gate == "properties":
-            return judge_properties(evidence.properties())
-        if gate == "events":
-            return judge_events(evidence.log.events, evidence.log.problems, evidence.run_id)
-        return judge_integrity(audit(evidence))
+        return question()
     except AbsentError as error:
-        name = str(error)
-        return ruling(gate, UNKNOWN, "no data", "", [f"there is no {name}"], remedy=f"{SCRIPTS}/{PRODUCERS[name]}")
+        remedy = f"{SCRIPTS}/{PRODUCERS[str(error)]}"
+        return Row(name, UNKNOWN, "no data", "", (f"there is no {error}",), remedy)
+    except EvidenceError as error:
+        return Row(name, UNKNOWN, UNREADABLE, "", (one_line(error),), "mend what is named here")
 
 
-def improvements(summary: Mapping[str, Any]) -> dict[str, Fraction]:
-    """By how many percent each mode shows a failure sooner than a full run, in the mean over all faults."""
-    if pick(summary, "benchmark", dict, NoneType) is None:
-        return {}
-    modes = [mode for mode, _, _ in TARGETS]
-    means = [pick(summary, f"benchmark.overall.modes.{mode}.mean", int, float) for mode in ("off", *modes)]
-    slow, *fast = (exact(repr(mean)) for mean in means)
-    return {mode: 100 * (1 - mean / slow) for mode, mean in zip(modes, fast, strict=True)} if slow > 0 else {}
-
-
-def audit(evidence: Evidence) -> Audit:
-    """Verify every artifact, hash file and incident there is; nothing found wrong is hidden by another."""
-    run = evidence.run
-    checks: list[tuple[str, Callable[[], object]]] = []
-    for place in evidence_folders(run):
-        found = [place / name for name in ARTIFACTS if (place / name).exists()]
-        checks += [(shown(path, run), partial(read_artifact, path)) for path in found]
-        checks += [(shown(path, run), partial(check_hash_file, path)) for path in sorted(place.glob("*.hash"))]
-    checks += [(path.name, partial(check_hash_file, path)) for path in sorted(run.root.glob("*.hash"))]
-    for incident in read_incidents(run.artifacts):
-        checks.append((f"incidents/{incident.id}", partial(read_artifact, incident.folder / INCIDENT)))
-    if (run.artifacts / "coverage.xml").exists() and (run.artifacts / "baseline.metrics.json").exists():
-        checks.append(("coverage.xml", partial(check_report, run.artifacts)))
-    held, wrong = [], removed_incidents(evidence)
-    for name, check in checks:
+def audit(evidence: Evidence) -> tuple[int, list[str], list[str]]:
+    """How many artifacts, hash files and incidents hold, what is wrong with others, and what is missing."""
+    artifacts, held = evidence.run.artifacts, 0
+    checks: list[tuple[Callable[[Path], object], Path]] = []
+    for place in evidence.places:
+        checks += [(read_artifact, place / name) for name in ARTIFACTS if (place / name).exists()]
+        checks += [(check_hash_file, path) for path in sorted(place.glob("*.hash"))]
+    checks += [(check_hash_file, path) for path in sorted(evidence.run.root.glob("*.hash"))]
+    checks += [(read_artifact, incident.folder / INCIDENT) for incident in read_incidents(artifacts)]
+    wrong = removed_incidents(evidence)
+    for check, path in checks:
         try:
-            check()
-            held.append(name)
+            check(path)
+            held += 1
         except EvidenceError as error:
-            wrong.append(str(error).replace(f"{run.artifacts}{os.sep}", ""))
-    absent = [name for name in MANDATORY if not (run.artifacts / name).exists()]
-    return Audit(tuple(held), tuple(wrong), tuple(absent))
-
-
-def shown(path: Path, run: Run) -> str:
-    return path.name if path.parent == run.artifacts else path.relative_to(run.root).as_posix()
+            wrong.append(str(error).replace(f"{artifacts}{os.sep}", ""))
+    return held, wrong, [name for name in MANDATORY if not (artifacts / name).exists()]
 
 
 def check_hash_file(path: Path) -> None:
     """A hash file: `sha256:<digest>`, the content digest of the artifact of its name; or lines of sha256sum."""
     try:
-        text = path.read_text("utf-8")
+        lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EvidenceError(f"{path}: cannot be read: {one_line(error)}; produce it anew") from None
-    if text.startswith("sha256:"):
-        stated, actual = text.strip().removeprefix("sha256:"), read_artifact(path.with_suffix(".json"))["sha256"]
-        compare_digests(path, path.with_suffix(".json").name, stated, actual)
-        return
-    rows = [re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line) for line in text.splitlines() if line]
-    if not rows or not all(rows):
-        raise EvidenceError(f"{path}: expected lines of sha256sum or sha256:<digest>; produce it anew")
-    for row in rows:
-        assert row
-        compare_digests(path, row[2], row[1], file_digest(path.parent / row[2]))
-
-
-def compare_digests(path: Path, name: str, stated: str, actual: str) -> None:
-    if stated != actual:
-        raise EvidenceError(
-            f"{path}: expected {name} with sha256 {one_line(stated, 64)}, got {actual}; produce it anew"
-        )
+    for line in lines or [""]:
+        if whole := re.fullmatch(r"sha256:(.*)", line):
+            name, stated = path.with_suffix(".json").name, whole[1]
+            actual = read_artifact(path.with_suffix(".json"))["sha256"]
+        elif row := re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line):
+            name, stated, actual = row[2], row[1], file_digest(path.parent / row[2])
+        else:
+            raise EvidenceError(f"{path}: expected lines of sha256sum or sha256:<digest>; produce it anew")
+        if stated != actual:
+            stated = one_line(stated, 64)
+            raise EvidenceError(f"{path}: expected {name} with sha256 {stated}, got {actual}; produce it anew")
 
 
 def file_digest(path: Path) -> str:
@@ -1205,125 +1011,73 @@ def file_digest(path: Path) -> str:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; produce it anew") from None
 
 
-def check_report(artifacts: Path) -> None:
-    """coverage.xml carries no digest of its own: its totals must be the baseline's."""
-    capture = read_capture(read_artifact(artifacts / "baseline.metrics.json"))
-    path = artifacts / "coverage.xml"
-    try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
-            head = stream.read(4096)
-    except OSError as error:
-        raise EvidenceError(f"{path}: cannot be read: {error.strerror}; capture again") from None
-    stated = [int(found[1]) if (found := re.search(rf'\b{name}="(\d+)"', head)) else -1 for name in REPORT_TOTALS]
-    line, branch = (capture.totals.get(metric, NOTHING) for metric in METRICS)
-    counts = [line.valid, line.covered, branch.valid, branch.covered]
-    if capture.totals and stated != counts:
-        raise EvidenceError(f"{path}: expected the baseline's totals {counts}, got {stated}; capture again")
-
-
 @dataclass(frozen=True)
 class Incident:
     """A rollback on record. One that cannot be read counts as open."""
 
     id: str
     folder: Path
-    document: Mapping[str, Any] | None
+    document: Document
 
     @property
     def open(self) -> bool:
-        return not self.document or self.document.get("state") != "resolved"
+        return self.document.get("state") != "resolved"
 
     @property
-    def triggers(self) -> list[Mapping[str, Any]]:
-        return list(self.document["triggers"]) if self.document else []
+    def digests(self) -> dict[str, str]:
+        """The triggers that opened it, each with the digest of the artifact that it rested on."""
+        return {str(row.get("name")): str(row.get("digest")) for row in self.document.get("triggers", ())}
 
-    def covers(self, trigger: Trigger) -> bool:
+    def covers(self, trigger: Row) -> bool:
         """Whether this incident is about the same: still open, or resolved with this very evidence known."""
-        same = [row for row in self.triggers if row.get("name") == trigger.name]
-        return bool(same) and (self.open or any(row.get("digest") == trigger.digest for row in same))
-
-
-def incidents_folder(artifacts: Path) -> Path:
-    return artifacts / "incidents"
+        return trigger.name in self.digests and (self.open or self.digests[trigger.name] == trigger.digest)
 
 
 def read_incidents(artifacts: Path) -> list[Incident]:
-    place = incidents_folder(artifacts)
-    folders = sorted(path for path in place.glob("*") if path.is_dir() and not path.name.startswith("."))
-    return [read_incident(path) for path in folders]
-
-
-def read_incident(path: Path) -> Incident:
-    try:
-        document = read_artifact(path / INCIDENT)
-        rows = [*pick(document, "triggers", list), *pick(document, "snapshot", list)]
-        return Incident(path.name, path, document if all(isinstance(row, dict) for row in rows) else None)
-    except EvidenceError:
-        return Incident(path.name, path, None)
+    found = []
+    for path in sorted((artifacts / "incidents").glob("[!.]*")):
+        document: Document = {}
+        with suppress(EvidenceError):
+            document = read_artifact(path / INCIDENT)
+            rows_of(document, "triggers"), pick(document, "snapshot", dict)
+        found.append(Incident(path.name, path, document))
+    return found
 
 
 def removed_incidents(evidence: Evidence) -> list[str]:
     """Incidents that the log knows as open and that are gone: an incident ends by --resolve only."""
-    state: dict[str, object] = {}
-    for event in evidence.log.events:
-        if event["event"] == "risk_trigger" and "incident" in event and not event.get("drill"):
-            state[str(event["incident"])] = event.get("state")
+    state = {str(event["incident"]): event.get("state") for event in incident_events(evidence.log.events)}
     here = {incident.id for incident in read_incidents(evidence.run.artifacts)}
     gone = [name for name, known in state.items() if known == "opened" and name not in here]
     return [f"incidents/{one_line(name)}: removed before it was resolved" for name in gone]
 
 
-def resolved_at(incidents: Iterable[Incident], trigger: str) -> str:
+def incident_events(events: Iterable[Document]) -> list[Document]:
+    return [e for e in events if e["event"] == "risk_trigger" and "incident" in e and not e.get("drill")]
+
+
+def resolved_at(artifacts: Path, trigger: str) -> str:
     """When the last incident of this trigger was resolved; empty if none was."""
-    rows = [i for i in incidents if not i.open and any(row.get("name") == trigger for row in i.triggers)]
-    return max((str((row.document or {}).get("generated_at", "")) for row in rows), default="")
-
-
-def triggers_of(evidence: Evidence, settings: Settings) -> list[Trigger]:
-    """What each rollback trigger says over what the run left behind."""
-    known = read_incidents(evidence.run.artifacts)
-    judges: dict[str, Callable[[], Trigger]] = {
-        "coverage": lambda: coverage_trigger(evidence.case),
-        "flakes": lambda: rate_trigger("flakes", evidence.flakes(resolved_at(known, "flakes")), settings.flake_limit),
-        "properties": lambda: property_trigger(evidence.properties(), exact(PROPERTY_LIMIT)),
-    }
-    found = []
-    for name, judge_trigger in judges.items():
-        try:
-            found.append(judge_trigger())
-        except AbsentError as error:
-            found.append(Trigger(name, UNKNOWN, "no data", "", (f"there is no {error}",)))
-        except EvidenceError as error:
-            found.append(Trigger(name, UNKNOWN, UNREADABLE, "", (one_line(error),)))
-    return found
-
-
-def property_trigger(facts: Properties, limit: Fraction) -> Trigger:
-    hits, trials, runs = facts.false_failures, facts.observed, facts.runs * facts.deterministic
-    rate = Rate(hits, trials, runs, "results", 1, PROPERTY_RUNS, facts.flaky if hits else (), facts.digest)
-    return rate_trigger("properties", rate, limit)
+    rows = [incident for incident in read_incidents(artifacts) if not incident.open and trigger in incident.digests]
+    return max((str(incident.document["generated_at"]) for incident in rows), default="")
 
 
 @contextmanager
 def locked(place: Path) -> Iterator[None]:
     """Hold the incidents' lock, so that two gates at once open one; it ends with the process, however that ends."""
-    descriptor = -1
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(place / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        flock(descriptor, LOCK_EX)
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as stream:
+        flock(stream.fileno(), LOCK_EX)
         yield
-    except OSError as error:
-        where = error.filename or place
-        raise EvidenceError(f"{where}: cannot be written: {error.strerror}; make room for it") from None
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 def roll_back(
-    evidence: Evidence, triggers: list[Trigger], verdicts: list[Verdict], again: Callable[[Path], Capture | str]
-) -> list[Trigger]:
+    evidence: Evidence,
+    triggers: list[Row],
+    verdicts: list[Row],
+    settings: Settings,
+    again: Again,
+) -> list[Row]:
     """Act on the triggers that fire; returns them as they are after confirmation.
 
     An incident is built beside its place and renamed into it when it is whole: killed before, there is none; after,
@@ -1332,34 +1086,42 @@ def roll_back(
     run = evidence.run
     if not any(trigger.state == FIRED for trigger in triggers) and not read_incidents(run.artifacts):
         return triggers
-    with locked(incidents_folder(run.artifacts)):
+    with locked(run.artifacts / "incidents"):
         known = read_incidents(run.artifacts)
         new = [t for t in triggers if t.state == FIRED and not any(incident.covers(t) for incident in known)]
         if new:
             confirmed = open_incident(evidence, new, verdicts, again)
             triggers = [confirmed.get(trigger.name, trigger) for trigger in triggers]
-        enforce_open(run, evidence.github_env)
+        enforce_open(run, settings.github_env)
     return triggers
 
 
-def open_incident(
-    evidence: Evidence, new: list[Trigger], verdicts: list[Verdict], again: Callable[[Path], Capture | str]
-) -> dict[str, Trigger]:
+def open_incident(evidence: Evidence, new: list[Row], verdicts: list[Row], again: Again) -> dict[str, Row]:
     """Snapshot, second capture, confirmation, re-evaluation: the incident, if a trigger still fires after that."""
     import shutil  # with an incident only
 
-    run, place = evidence.run, incidents_folder(evidence.run.artifacts)
-    for left_over in place.glob(".building-*"):  # of a gate that was killed: the lock says that none runs
-        shutil.rmtree(left_over, ignore_errors=True)
-    building = place / f".building-{os.getpid()}"
+    run, place = evidence.run, evidence.run.artifacts / "incidents"
+    building = place / ".building"
+    shutil.rmtree(building, ignore_errors=True)  # of a gate that was killed: the lock says that none runs
     try:
         files = snapshot(run.artifacts, building / "snapshot")
         second = again(building / "rerun")
         confirmed = {trigger.name: confirm(trigger, evidence, second) for trigger in new}
         fired = [trigger for trigger in confirmed.values() if trigger.state == FIRED]
         if fired:
-            body = incident_body(evidence, fired, verdicts, second)
-            at(run, building).write(INCIDENT, INCIDENT_VERSION, {**body, "snapshot": files})
+            body = {
+                "state": "open",
+                "opened": {"run_id": run.id, "revision": run.commit[0]},
+                "triggers": [trigger_row(trigger) for trigger in fired],
+                "verdicts": [gate_row(verdict) for verdict in verdicts],
+                "snapshot": files,
+                "rerun": {"problem": second}
+                if isinstance(second, str)
+                else {"problem": None, "digest": second.digest},
+                "reevaluation": reevaluation(evidence, second),
+                "resolution": None,
+            }
+            at(run, building).write(INCIDENT, INCIDENT_VERSION, body)
             building.rename(free_name(place, run.id))
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -1379,468 +1141,272 @@ def free_name(place: Path, run_id: str) -> Path:
     return next(path for path in names if not path.exists())
 
 
-def snapshot(artifacts: Path, into: Path) -> list[dict[str, Any]]:
-    """Copy the artifacts themselves, not the folders beside them; each with its digest."""
+def snapshot(artifacts: Path, into: Path) -> dict[str, str]:
+    """Copy the artifacts themselves, not the folders beside them; returns each file's digest."""
     into.mkdir(parents=True)
-    rows = []
+    digests = {}
     for path in sorted(artifacts.iterdir()):
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
             data = path.read_bytes()
             if path.name == LOG_NAME:
                 data = data[: data.rfind(b"\n") + 1]  # another process may be writing the rest
             (into / path.name).write_bytes(data)
-            rows.append({"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    return rows
+            digests[path.name] = hashlib.sha256(data).hexdigest()
+    return digests
 
 
-def confirm(trigger: Trigger, evidence: Evidence, second: Capture | str) -> Trigger:
+def confirm(trigger: Row, evidence: Evidence, second: Capture | str) -> Row:
     """A trigger that rests on one run fires only if another run shows the same, where another could be had."""
     if trigger.name != "coverage":
         return trigger
     if isinstance(second, str):
-        return replace(
-            trigger, evidence=(*trigger.evidence, f"not confirmed, for no second capture was possible: {second}")
-        )
-    case = replace(evidence.case, capture=second)
-    other = coverage_trigger(case)
-    state = FIRED if other.state == FIRED else UNCONFIRMED
+        text = f"not confirmed, for no second capture was possible: {second}"
+        return replace(trigger, evidence=(*trigger.evidence, text))
+    other = coverage_trigger(replace(evidence.case, capture=second))
     text = f"a second capture, with the seed locked, says {other.state}: {other.value}"
-    return replace(
-        trigger, state=state, evidence=(*trigger.evidence, text, *(other.evidence if state != FIRED else ()))
-    )
+    if other.state == FIRED:
+        return replace(trigger, evidence=(*trigger.evidence, text))
+    return replace(trigger, state=UNCONFIRMED, evidence=(*trigger.evidence, text, *other.evidence))
 
 
-def incident_body(
-    evidence: Evidence, fired: list[Trigger], verdicts: list[Verdict], second: Capture | str
-) -> dict[str, Any]:
-    run = evidence.run
-    repeated = {"problem": second} if isinstance(second, str) else {"problem": None, "digest": second.digest}
-    return {
-        "state": "open",
-        "opened": {"run_id": run.id, "revision": run.commit[0]},
-        "triggers": [asdict(trigger) for trigger in fired],
-        "verdicts": [asdict(verdict) for verdict in verdicts],
-        "rerun": {"folder": "rerun", **repeated},
-        "reevaluation": reevaluation(evidence, second),
-        "resolution": None,
-    }
-
-
-def reevaluation(evidence: Evidence, second: Capture | str) -> dict[str, Any] | None:
+def reevaluation(evidence: Evidence, second: Capture | str) -> Document | None:
     """The ladder judged anew, by the second capture where there is one, with the horizon that its pace allows."""
-    try:
-        case = evidence.case if isinstance(second, str) else replace(evidence.case, capture=second)
-    except (AbsentError, EvidenceError):
-        return None
-    verdict = judge_coverage(case)
-    rows = [] if obstacles(case) else compare(case)
-    return {
-        "by": "the capture that fired" if isinstance(second, str) else "the second capture",
-        "verdict": verdict.verdict,
-        "value": verdict.value,
-        "horizon": str(case.ladder.horizon),
-        "metrics": [pace(case, row) for row in rows],
-    }
+    case = evidence.comparable
+    if not case or isinstance(second, str):
+        return {"by": "the capture that fired", **in_numbers(case)} if case else None
+    return {"by": "the second capture", **in_numbers(replace(case, capture=second))}
 
 
 def enforce_open(run: Run, github_env: Path | None) -> None:
     """Bring the state in line with the open incidents: said in the log, fail-fast off, for later steps too."""
-    known = read_incidents(run.artifacts)
-    open_ = [incident for incident in known if incident.open]
-    if not open_:
+    opened = [incident for incident in read_incidents(run.artifacts) if incident.open]
+    if not opened:
         (run.artifacts / FORCED_OFF).unlink(missing_ok=True)
         return
-    for incident in open_:
-        if incident.document and not is_logged(run, incident.id):
+    logged = {event["incident"] for event in incident_events(read_log(run.artifacts / LOG_NAME).events)}
+    for incident in opened:
+        if incident.document and incident.id not in logged:
             log_incident(run, incident)
-    ids = [incident.id for incident in open_]
-    if forced_ids(run.artifacts) != ids:
-        body = {
-            "mode": "off",
-            "incidents": ids,
-            "triggers": sorted({str(r.get("name")) for i in open_ for r in i.triggers}),
-        }
-        run.write(FORCED_OFF, FORCED_OFF_VERSION, body)
+    body = {"mode": "off", "incidents": [incident.id for incident in opened]}
+    run.write(FORCED_OFF, FORCED_OFF_VERSION, body | {"triggers": sorted({n for i in opened for n in i.digests})})
     if github_env:
         hand_over(github_env)
 
 
-def is_logged(run: Run, incident: str) -> bool:
-    rows = read_log(run.artifacts / LOG_NAME).events
-    return any(row["event"] == "risk_trigger" and row.get("incident") == incident for row in rows)
-
-
 def log_incident(run: Run, incident: Incident) -> None:
-    snapshot = incident.document["snapshot"] if incident.document else ()
-    rows = [{key: row.get(key) for key in ("name", "value", "limit", "where")} for row in incident.triggers]
-    files = {str(row.get("name")): row.get("sha256") for row in snapshot}
-    run.log.warning("risk_trigger", state="opened", incident=incident.id, triggers=rows, snapshot=files)
-
-
-def forced_ids(artifacts: Path) -> list[str] | None:
-    try:
-        return list(read_artifact(artifacts / FORCED_OFF)["incidents"])
-    except (EvidenceError, KeyError, TypeError):
-        return None
+    keys = ("name", "value", "limit", "where")
+    rows = [{key: row.get(key) for key in keys} for row in incident.document["triggers"]]
+    snapshot = incident.document["snapshot"]
+    run.log.warning("risk_trigger", state="opened", incident=incident.id, triggers=rows, snapshot=snapshot)
 
 
 def hand_over(github_env: Path) -> None:
     """Tell the later steps of a workflow job."""
-    try:
-        with github_env.open("a+b") as stream:
-            stream.seek(0)
-            text = stream.read()
-            stream.write((b"" if text.endswith(b"\n") or not text else b"\n") + b"TPR_FAILFAST_MODE=off\n")
-    except OSError as error:
-        raise EvidenceError(f"{github_env}: cannot be appended to: {error.strerror}; check GITHUB_ENV") from None
+    text = github_env.read_text("utf-8") if github_env.exists() else ""
+    with github_env.open("a", encoding="utf-8") as stream:
+        stream.write("\n" * (text[-1:] not in ("", "\n")) + "TPR_FAILFAST_MODE=off\n")
 
 
 def resolve(run: Run, name: str, reason: str, github_env: Path | None) -> str:
     """Close an incident; says what that changes."""
-    place = incidents_folder(run.artifacts)
+    place = run.artifacts / "incidents"
     with locked(place):
-        known = {incident.id: incident for incident in read_incidents(run.artifacts)}
-        incident = known.get(name)
-        if not incident or not incident.open:
-            open_ = named([incident.id for incident in known.values() if incident.open]) or "none"
-            state = "is resolved already" if incident else "is not an incident"
-            raise EvidenceError(f"{place}: {one_line(name, 100)} {state}; open are: {open_}")
-        body = {
-            k: v
-            for k, v in (incident.document or {"triggers": [], "snapshot": [], "damaged": True}).items()
-            if k not in ENVELOPE
-        }
-        resolution = {"reason": reason, "run_id": run.id, "revision": run.commit[0]}
-        at(run, incident.folder).write(
-            INCIDENT, INCIDENT_VERSION, {**body, "state": "resolved", "resolution": resolution}
-        )
+        opened = {incident.id: incident for incident in read_incidents(run.artifacts) if incident.open}
+        if name not in opened:
+            ids = named(list(opened)) or "none"
+            raise EvidenceError(f"{place}: {one_line(name, 100)} is not an open incident; open are: {ids}")
+        known = opened.pop(name).document or {"triggers": [], "snapshot": {}, "damaged": True}
+        body = {key: value for key, value in known.items() if key not in ENVELOPE}
+        body |= {"state": "resolved", "resolution": {"reason": reason, "run_id": run.id, "revision": run.commit[0]}}
+        at(run, place / name).write(INCIDENT, INCIDENT_VERSION, body)
         run.log.info("risk_trigger", state="resolved", incident=name, reason=reason)
         enforce_open(run, github_env)
-    left = [incident.id for incident in known.values() if incident.open and incident.id != name]
-    after = f"open are still: {named(left)}" if left else "fail-fast is no longer forced off"
+    after = f"open are still: {named(list(opened))}" if opened else "fail-fast is no longer forced off"
     return f"incident {name} is resolved; {after}"
-
-
-@contextmanager
-def stop_on_term() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, so that what runs below is stopped and what was begun is cleared away."""
-    import signal  # with a second capture only
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def recapture(evidence: Evidence, quiet: bool, into: Path) -> Capture | str:
     """Capture the suite again as it was captured, fail-fast off and the seed locked, into a folder of its own."""
+    import signal  # a second capture only
+    import subprocess
+
     run = evidence.run
     try:
-        first = read_capture(evidence.need("baseline.metrics.json"))
-        seed = (evidence.document("env.signature.json") or {}).get("seed")
+        first, seed = evidence.capture, (evidence.document(SIGNATURE) or {}).get("seed")
     except (AbsentError, EvidenceError) as error:
         return one_line(error)
     into.mkdir(parents=True)
-    ladder = run.artifacts / "coverage-ladder.yaml"
-    if ladder.exists():
-        write_atomic(into / ladder.name, ladder.read_bytes())
-    command = [sys.executable, str(HERE / "collect_metrics.py"), "--root", str(run.root), "--artifacts", str(into)]
-    command += [
-        "--quiet",
-        "--failfast-mode",
-        "off",
-        *flags("--source", first.source),
-        *flags("--skip", first.skipped),
-    ]
-    env = {**os.environ, "TPR_RUN_ID": run.id, "TPR_SEED": str(seed or os.environ.get("TPR_SEED") or DEFAULT_SEED)}
+    if evidence.ladder_path.parent == run.artifacts and evidence.ladder_path.exists():
+        write_atomic(into / evidence.ladder_path.name, evidence.ladder_path.read_bytes())
+    script = Path(__file__).resolve().with_name("collect_metrics.py")
+    command = [sys.executable, str(script), "--root", str(run.root), "--artifacts", str(into), "--quiet"]
+    command += ["--failfast-mode", "off", *flags("--skip", first.skipped), *first.scope]
+    locked_seed = str(seed or os.environ.get("TPR_SEED") or DEFAULT_SEED)
+    env = {**os.environ, "TPR_RUN_ID": run.id, "TPR_SEED": locked_seed, "TPR_FAILFAST_MODE": "off"}
     if not quiet:
         print("enforce_gates.py: a trigger fires; capturing again, to confirm it", file=sys.stderr, flush=True)
-    code = run_child([*command, "--", *first.arguments], {**env, "TPR_FAILFAST_MODE": "off"}, quiet)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL if quiet else 2) as capture:
+        try:  # its output goes to stderr: standard output is for the verdict
+            code = capture.wait()
+        except KeyboardInterrupt:
+            capture.terminate()
+            capture.wait()
+            raise
     try:
-        return read_capture(read_artifact(into / "baseline.metrics.json"))
+        return read_capture(read_artifact(into / BASELINE))
     except EvidenceError:
         return f"collect_metrics.py ended with {code} and wrote no baseline"
 
 
-def flags(name: str, values: Iterable[str]) -> list[str]:
-    return [word for value in values for word in (name, value)]
-
-
-def run_child(command: list[str], env: Mapping[str, str], quiet: bool) -> int:
-    """Its output goes to stderr: standard output is for the verdict. Stopped with us, by a signal it understands."""
-    import subprocess  # with a second capture only
-
-    with stop_on_term():
-        process = subprocess.Popen(command, env=dict(env), stdout=subprocess.DEVNULL if quiet else 2)
-        try:
-            return process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
-                process.kill()
-                process.wait()
-
-
-def outlook(evidence: Evidence) -> dict[str, Any] | None:
-    """Coverage in numbers: then, now, lost where, and the way to the target; None where nothing can be compared."""
-    try:
-        case = evidence.case
-    except (AbsentError, EvidenceError):
-        return None
-    if obstacles(case):
-        return None
-    rows, before = compare(case), case.reference
-    lost = [loss for row in rows for loss in losses(before, case.capture, row.metric)] if before else []
-    advice = [pace(case, row) for row in rows if row.target is not None]
-    gap = next((row["statements_to_gain"] for row in advice if row["metric"] == "line"), 0)
-    return {
-        "basis": "counts" if before else "percentages",
-        "comparisons": [comparison_row(row) for row in rows],
-        "losses": [asdict(loss) for loss in lost[:LOSSES_KEPT]],
-        "losses_left_out": max(0, len(lost) - LOSSES_KEPT),
-        "pace": advice,
-        "functions": closing(untested_functions(evidence.run, case.capture.files["line"]), gap) if gap else [],
-    }
-
-
-def comparison_row(row: Comparison) -> dict[str, Any]:
-    return {
-        "metric": row.metric,
-        "baseline_percent": float(row.promised),
-        "valid": row.now.valid,
-        "covered": row.now.covered,
-        "lost_points": float(row.drop),
-        "tolerance": float(row.tolerance),
-        "dropped": row.dropped,
-        "target_missed": row.missed,
-    }
-
-
-def untested_functions(run: Run, known: Iterable[str]) -> list[dict[str, Any]]:
-    """The functions of the `known` files with uncovered lines, the most first; none where they cannot be had."""
-    try:
-        missed = missed_lines((run.artifacts / "coverage.xml").read_text("utf-8"), sorted(known, key=len))
-    except (OSError, ValueError):
+def untested_functions(run: Run, case: Case) -> list[dict[str, Any]]:
+    """The functions that would close the gap to the target, the largest first, of the files that miss the most."""
+    now, target = case.capture.totals["line"], case.ladder.target.get("line", Fraction(0))
+    gap = target * now.valid / 100 - now.covered
+    if gap <= 0:
         return []
-    rows: list[dict[str, Any]] = []
-    for path, lines in sorted(missed.items(), key=lambda item: (-len(item[1]), item[0])):
-        if len(rows) >= FUNCTIONS_KEPT and len(lines) <= rows[FUNCTIONS_KEPT - 1]["lines"]:
-            break  # no function of this file or of any after it can come to the front
-        rows += functions_of(path, run.root, lines)
-        rows.sort(key=lambda row: (-row["lines"], row["path"], row["line"]))
-    return rows[:FUNCTIONS_KEPT]
+    missed = missed_lines(run.artifacts / "coverage.xml", sorted(case.capture.files["line"], key=len))
+    missed.sort(key=lambda row: -len(row[1]))
+    rows = [row for path, lines in missed[:FILES_READ] for row in functions_of(path, run.root, lines)]
+    rows.sort(key=lambda row: (-row["lines"], row["path"], row["line"]))
+    enough = next((n for n in range(len(rows)) if sum(row["lines"] for row in rows[:n]) >= gap), len(rows))
+    return rows[: min(enough, FUNCTIONS_KEPT)]
 
 
-def missed_lines(report: str, known: Sequence[str]) -> dict[str, list[int]]:
-    """The uncovered lines per file in a coverage.xml, which has an element a line.
+def missed_lines(report: Path, known: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """The uncovered lines per file in a coverage.xml; none where it cannot be had.
 
     It names a file relative to a source folder, wherever that was; `known` are the paths relative to the root.
     """
-    from html import unescape  # with a gap only
+    from defusedxml.ElementTree import parse  # with a gap only
 
-    missed: dict[str, list[int]] = {}
-    lines: list[int] = []
-    for found in re.finditer(r'<class .*\bfilename="(.*?)"|<line number="(\d+)" hits="0"', report):
-        if found[2]:
-            lines.append(int(found[2]))
-        else:
-            name = unescape(found[1])
+    found = []
+    with suppress(OSError, ValueError, SyntaxError):
+        for node in parse(report).iter("class"):
+            name = node.get("filename", "")
             path = next((path for path in known if f"/{path}".endswith(f"/{name}")), name)
-            lines = missed.setdefault(path, [])
-    return {path: lines for path, lines in missed.items() if lines}
+            lines = [int(line.get("number", "0")) for line in node.iter("line") if line.get("hits") == "0"]
+            found.append((path, lines))
+    return found
 
 
 def functions_of(path: str, root: Path, lines: Sequence[int]) -> list[dict[str, Any]]:
     """How many of these lines each function of a file holds, by its innermost function."""
-    import ast  # needed with a gap only
+    import ast  # with a gap only
 
     try:
         tree = ast.parse((root / path).read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return []
-    found: list[tuple[int, int, str]] = []
-    stack: list[tuple[ast.AST, str]] = [(tree, "")]
-    while stack:
-        node, prefix = stack.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.append((node.lineno, node.end_lineno or node.lineno, prefix + node.name))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            prefix += f"{node.name}."
-        stack += [(child, prefix) for child in ast.iter_child_nodes(node)]
-    held = Counter(max(around) for line in lines if (around := [row for row in found if row[0] <= line <= row[1]]))
-    return [{"path": path, "line": row[0], "function": row[2], "lines": number} for row, number in held.items()]
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    spans = [(node.lineno, node.end_lineno or node.lineno, node.name) for node in functions]
+    held = Counter(
+        max(around) for line in lines if (around := [span for span in spans if span[0] <= line <= span[1]])
+    )
+    return [{"path": path, "line": span[0], "function": span[2], "lines": total} for span, total in held.items()]
 
 
-def closing(functions: Sequence[dict[str, Any]], gap: int) -> list[dict[str, Any]]:
-    """The fewest of these functions that together hold as many lines as are still to gain."""
-    chosen: list[dict[str, Any]] = []
-    for row in functions:
-        if sum(known["lines"] for known in chosen) >= gap:
-            break
-        chosen.append(row)
-    return chosen
+def in_numbers(case: Case) -> dict[str, Any]:
+    """Coverage then and now, lost where, and the way to the target."""
+    rows, verdict = [] if obstacles(case) else compare(case), judge_coverage(case)
+    lost = [asdict(loss) for row in rows for loss in losses(case, row.metric)]
+    return {"verdict": verdict.state, "metrics": [outlook(case, row) for row in rows], "losses": lost}
 
 
 def enforce(run: Run, settings: Settings) -> int:
     """Judge, roll back if need be, write, log and show; the exit code."""
-    evidence = Evidence(run, datetime.now(UTC).date(), settings.github_env)
-    verdicts, problems = [], []
-    for gate in settings.gates:
-        try:
-            verdicts.append(judge(gate, evidence, settings))
-        except EvidenceError as error:
-            text, remedy = one_line(error), "mend what is named here"
-            verdicts.append(ruling(gate, UNKNOWN, UNREADABLE, "", [text], remedy=remedy))
-            problems.append(text)
+    evidence = Evidence(run, datetime.now(UTC).date())
+    verdicts = verdicts_of(evidence, settings)
     triggers = [] if settings.only else triggers_of(evidence, settings)
-    problems += [trigger.evidence[0] for trigger in triggers if trigger.value == UNREADABLE]
-    triggers = roll_back(evidence, triggers, verdicts, partial(recapture, evidence, settings.quiet))
-    code = 2 if problems else exit_code(verdicts)
-    details = outlook(evidence) if "coverage" in settings.gates else None
-    body = verdict_body(evidence, settings, verdicts, triggers, details)
-    run.write(VERDICTS, VERDICTS_VERSION, body)
+    triggers = roll_back(evidence, triggers, verdicts, settings, partial(recapture, evidence, settings.quiet))
+    case = evidence.comparable if settings.only in (None, "coverage") else None
+    details = {**in_numbers(case), "functions": untested_functions(run, case)} if case else {}
+    opened = [incident.id for incident in read_incidents(run.artifacts) if incident.open]
+    holds = all(row.state == PASS for row in verdicts if GATES[row.name][0] == "hard")
+    body: dict[str, Any] = {"only": settings.only, "judged_run": evidence.run_id, "holds": holds, "incidents": opened}
+    body |= {"gates": [gate_row(row) for row in verdicts], "triggers": [trigger_row(row) for row in triggers]}
+    run.write(VERDICTS, VERDICTS_VERSION, {**body, "coverage": details or None})
+    problems = list(dict.fromkeys(row.evidence[0] for row in [*verdicts, *triggers] if row.value == UNREADABLE))
+    code = 2 if problems else int(not holds)
     log_verdicts(evidence, verdicts, triggers, code)
     if not settings.quiet:
-        show(table(verdicts, triggers, details, body["incidents"]))
+        show("\n".join([*table(verdicts, triggers), *advice(details), *reminder(opened)]))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        print("\n".join(workflow_commands(verdicts, triggers, details)), file=sys.stderr)
-    for problem in dict.fromkeys(problems):
+        print("\n".join(workflow_commands(verdicts, triggers)), file=sys.stderr)
+    for problem in problems:
         complain("enforce_gates.py", problem)
     return code
 
 
+def gate_row(row: Row) -> dict[str, Any]:
+    """A gate's row in the artifact, with its policy; what passes needs no remedy and no response."""
+    enforcement, response = GATES[row.name]
+    facts: dict[str, Any] = {"gate": row.name, "enforcement": enforcement, "verdict": row.state}
+    facts |= {"value": row.value, "limit": row.limit, "evidence": row.evidence}
+    failed = row.state != PASS
+    return {**facts, "remedy": row.remedy if failed else "", "response": response if failed else ""}
+
+
+def trigger_row(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in asdict(row).items() if key != "remedy"}
+
+
+def log_verdicts(evidence: Evidence, verdicts: Sequence[Row], triggers: Sequence[Row], code: int) -> None:
+    log, (gates, states) = evidence.run.log, ({row.name: row.state for row in rows} for rows in (verdicts, triggers))
+    for row in verdicts:
+        if row.name == "events" and row.state != PASS:
+            log.error("logging_deficit", judged_run=evidence.run_id, missing=row.evidence)
+    log.info("coverage_ladder_recorded", gates=gates, triggers=states, exit=code)
+
+
 def show(text: str) -> None:
     try:
-        if text:
-            print(text, flush=True)
+        print(text, flush=True)
     except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def exit_code(verdicts: Iterable[Verdict]) -> int:
-    return int(any(verdict.enforcement == "hard" and verdict.verdict != PASS for verdict in verdicts))
+def table(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
+    """The rows for people: one line each, and below it what there is to say."""
+    for title, rows in (("gate", verdicts), ("trigger", triggers)):
+        if rows:
+            yield f"{title:<13}{'':<10}{'says':<19}value"
+        for row in rows:
+            enforcement = GATES[row.name][0] if title == "gate" else ""
+            yield f"{row.name:<13}{enforcement:<10}{row.state:<19}{one_line(row.value)}"
+            good = row.state in (PASS, QUIET)
+            texts = [*row.evidence, *([] if good else [f"limit: {row.limit}"] * bool(row.limit))]
+            texts += [f"remedy: {row.remedy}"] * bool(row.remedy and not good)
+            yield from (f"{'':<23}{one_line(text)}" for text in texts)
+        yield ""
 
 
-def verdict_body(
-    evidence: Evidence,
-    settings: Settings,
-    verdicts: Sequence[Verdict],
-    triggers: Sequence[Trigger],
-    details: dict[str, Any] | None,
-) -> dict[str, Any]:
-    open_ = [incident.id for incident in read_incidents(evidence.run.artifacts) if incident.open]
-    backlog = [verdict for verdict in verdicts if verdict.gate == "failfast" and verdict.verdict == FAIL]
-    return {
-        "only": settings.only,
-        "judged_run": evidence.run_id,
-        "holds": exit_code(verdicts) == 0,
-        "gates": [asdict(verdict) for verdict in verdicts],
-        "triggers": [asdict(trigger) for trigger in triggers],
-        "incidents": open_,
-        "coverage": details,
-        "backlog": [text for verdict in backlog for text in verdict.evidence],
-    }
-
-
-def log_verdicts(evidence: Evidence, verdicts: Sequence[Verdict], triggers: Sequence[Trigger], code: int) -> None:
-    log = evidence.run.log
-    for verdict in verdicts:
-        if verdict.gate == "events" and verdict.verdict != PASS:
-            log.error("logging_deficit", judged_run=evidence.run_id, missing=verdict.evidence)
-    rows = {verdict.gate: verdict.verdict for verdict in verdicts}
-    states = {trigger.name: trigger.state for trigger in triggers}
-    log.info("coverage_ladder_recorded", gates=rows, triggers=states, exit=code)
-
-
-def table(
-    verdicts: Sequence[Verdict],
-    triggers: Sequence[Trigger],
-    details: Mapping[str, Any] | None,
-    open_: Sequence[str],
-) -> str:
-    """The verdicts for people: one line each, what speaks against it below."""
-    lines = [f"{'gate':<13}{'':<10}{'verdict':<19}value"]
-    for verdict in verdicts:
-        lines.append(f"{verdict.gate:<13}{verdict.enforcement:<10}{verdict.verdict:<19}{one_line(verdict.value)}")
-        lines += [f"{'':<23}{one_line(text)}" for text in verdict.evidence]
-        if verdict.verdict != PASS:
-            lines += [
-                f"{'':<23}{name}: {one_line(text)}"
-                for name, text in (("limit", verdict.limit), ("remedy", verdict.remedy))
-                if text
-            ]
-    if triggers:
-        lines += ["", f"{'trigger':<23}{'state':<19}value"]
-    for trigger in triggers:
-        limit = f", limit {trigger.limit}" if trigger.limit else ""
-        lines.append(f"{trigger.name:<23}{trigger.state:<19}{one_line(trigger.value)}{limit}")
-        lines += [f"{'':<23}{one_line(text)}" for text in trigger.evidence if trigger.state != QUIET]
-    lines += ["", *advice_lines(details)] if details else []
-    if open_:
-        lines += ["", f"open incidents: {named(open_)}; fail-fast is forced off until they are resolved:"]
-        lines += [f"{SCRIPTS}/enforce_gates.py --resolve {one_line(open_[0])} --reason TEXT"]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def advice_lines(details: Mapping[str, Any]) -> Iterator[str]:
-    for row in details["pace"]:
-        metric = METRICS[row["metric"]]
-        gain = row[f"{metric}_to_gain"]
-        head = f"{row['metric']}: target {row['target']:.2f} %"
-        if not gain:
-            yield f"{head} is reached"
-        else:
+def advice(details: Document) -> Iterator[str]:
+    for row in details.get("metrics", ()):
+        key = METRICS[row["metric"]]
+        if gain := row[f"{key}_to_gain"]:
             when = f"{row['days_left']} days left" if row["days_left"] >= 0 else f"{-row['days_left']} days late"
-            gap = f"{row['points_to_gain']:.2f} points or {gain} {metric} to gain"
-            yield f"{head}, {gap}, {when}; due today {row['due_today']:.2f} %"
-    rows = [f"{row['path']}:{row['line']} {row['function']} ({row['lines']})" for row in details["functions"]]
-    if rows:
-        yield f"most to gain in: {named(rows)}"
-
-
-def workflow_commands(
-    verdicts: Sequence[Verdict], triggers: Sequence[Trigger], details: Mapping[str, Any] | None
-) -> list[str]:
-    """Workflow commands for what does not pass, within GitHub's limit for a step; the last says what is left out."""
-    found = []
-    for verdict in verdicts:
-        if verdict.verdict != PASS:
-            level = "error" if verdict.enforcement == "hard" else "warning"
-            text = "; ".join([f"{verdict.verdict}: {verdict.value}", *verdict.evidence, verdict.remedy])
-            found.append(command(level, f"gate {verdict.gate}", text))
-    found += [
-        command("warning", f"rollback trigger {t.name}", "; ".join([t.value, *t.evidence]))
-        for t in triggers
-        if t.state in (FIRED, UNCONFIRMED)
-    ]
-    dropped = any(verdict.gate == "coverage" and verdict.verdict == FAIL for verdict in verdicts)
-    for row in details["losses"] if details and dropped else ():
-        text = (
-            f"{row['lost']} covered {METRICS[row['metric']]} lost their tests, {row['untested']} new ones have none"
+            gap = f"{row['points_to_gain']:.2f} points or {gain} {key} to gain"
+            yield f"{row['metric']}: target {row['target']:.2f} %, {gap}, {when}; due today {row['due_today']:.2f} %"
+    if functions := details.get("functions"):
+        yield "most to gain in: " + named(
+            [f"{f['path']}:{f['line']} {f['function']} ({f['lines']})" for f in functions]
         )
-        found.append(command("warning", "coverage", text, row["path"]))
-    if len(found) > ANNOTATIONS:
-        left = len(found) - ANNOTATIONS + 1
-        found[ANNOTATIONS - 1 :] = [
-            command("notice", "gates", f"{left} more annotations are left out; see {VERDICTS}")
-        ]
-    return found
 
 
-def command(level: str, title: str, text: str, file: str = "") -> str:
-    where = f"file={escaped(one_line(file), ':,')}," if file else ""
-    return f"::{level} {where}title={escaped(title, ':,')}::{escaped(one_line(text, 1000))}"
+def reminder(opened: Sequence[str]) -> Iterator[str]:
+    if opened:
+        yield f"open incidents: {named(opened)}; fail-fast is forced off until they are resolved:"
+        yield f"{SCRIPTS}/enforce_gates.py --resolve {one_line(opened[0])} --reason TEXT"
 
 
-def escaped(text: str, more: str = "") -> str:
-    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in text)
+def workflow_commands(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
+    """A workflow command for each row that speaks against the change: at most nine, a step may show ten."""
+    for row in [*verdicts, *(row for row in triggers if row.state in (FIRED, UNCONFIRMED))]:
+        if row.state != PASS:
+            level = "error" if row in verdicts and GATES[row.name][0] == "hard" else "warning"
+            text = one_line("; ".join([f"{row.state}: {row.value}", *row.evidence, row.remedy]), 1000)
+            yield f"::{level} title={row.name}::{text.replace('%', '%25')}"
 
 
 def drill(run: Run, settings: Settings) -> int:
@@ -1848,55 +1414,52 @@ def drill(run: Run, settings: Settings) -> int:
     from tempfile import TemporaryDirectory  # a drill only
 
     rows = []
-    with TemporaryDirectory(prefix="gates-drill-") as folder:
+    with TemporaryDirectory(prefix="gates-drill-") as place:
         for name in TRIGGERS:
-            trigger, missing = drill_one(run, settings, name, Path(folder) / name)
-            rows.append((trigger, missing))
-            facts = {"value": trigger.value, "limit": trigger.limit, "missing": missing}
-            run.log.warning("risk_trigger", drill=True, trigger=name, state=trigger.state, **facts)
+            row = drill_one(Evidence(run, datetime.now(UTC).date()), settings, name, Path(place) / name)
+            facts = {"value": row.value, "limit": row.limit, "missing": row.evidence}
+            run.log.warning("risk_trigger", drill=True, trigger=name, state=row.state, **facts)
+            rows.append(row)
     if not settings.quiet:
-        lines = [f"{'drill':<13}{'state':<19}value"]
-        lines += [f"{t.name:<13}{t.state:<19}{t.value}, limit {t.limit}" for t, _ in rows]
-        lines += [f"{t.name}: {text}" for t, missing in rows for text in missing]
-        show("\n".join(lines))
-    return int(any(missing for _, missing in rows))
+        show("\n".join(table([], rows)))
+    return int(any(row.evidence for row in rows))
 
 
-def drill_one(run: Run, settings: Settings, name: str, place: Path) -> tuple[Trigger, list[str]]:
-    """One trigger: quiet over healthy evidence, and over sick evidence every action of a rollback seen to happen."""
-    trial = Run("enforce_gates", run.root, place)
-    if not ladder_path(run).exists():
-        trial.write_bytes("coverage-ladder.yaml", SAMPLE_LADDER.encode())
-    elif ladder_path(run).parent != run.root:
-        trial.write_bytes("coverage-ladder.yaml", ladder_path(run).read_bytes())
-    today = datetime.now(UTC).date()
-    write_samples(trial, Evidence(trial, today).ladder, sick="")
-    healthy = {trigger.name: trigger for trigger in triggers_of(Evidence(trial, today), settings)}[name]
-    missing = [f"healthy evidence: expected {QUIET}, got {healthy.state}"] * (healthy.state != QUIET)
-    write_samples(trial, Evidence(trial, today).ladder, sick=name)
-    evidence = Evidence(trial, today, place / "github.env")
-    found = roll_back(evidence, triggers_of(evidence, settings), [], lambda _: evidence.case.capture)
-    fired = {trigger.name: trigger for trigger in found}[name]
-    missing += [f"sick evidence: expected {FIRED}, got {fired.state}"] * (fired.state != FIRED)
-    return fired, missing + (unseen_actions(trial) if not missing else [])
+def drill_one(evidence: Evidence, settings: Settings, name: str, place: Path) -> Row:
+    """One trigger over healthy and over sick evidence; the row's evidence is what was expected and not seen."""
+    trial = Run("enforce_gates", evidence.run.root, place)
+    known = evidence.ladder_path
+    trial.write_bytes("coverage-ladder.yaml", known.read_bytes() if known.exists() else SAMPLE_LADDER)
+    settings = replace(settings, github_env=place / "github.env")
+
+    def judged(sick: str) -> dict[str, Row]:
+        sample = Evidence(trial, evidence.today)
+        write_samples(trial, sample.ladder, sick)
+        found = triggers_of(sample, settings)
+        found = roll_back(sample, found, [], settings, lambda _: sample.capture)
+        return {row.name: row for row in found}
+
+    healthy, sick = judged("")[name], judged(name)[name]
+    unseen = [f"healthy evidence: expected {QUIET}, got {healthy.state}"] * (healthy.state != QUIET)
+    unseen += [f"sick evidence: expected {FIRED}, got {sick.state}"] * (sick.state != FIRED)
+    return replace(sick, evidence=tuple(unseen or unseen_actions(trial, settings)))
 
 
-def unseen_actions(trial: Run) -> list[str]:
+def unseen_actions(trial: Run, settings: Settings) -> list[str]:
     """What of a rollback cannot be seen in a folder where a trigger fired; resolves the incident at the end."""
-    incidents = read_incidents(trial.artifacts)
-    incident = incidents[0] if incidents else None
-    document = incident.document if incident and incident.document else {}
+    incidents, forced = read_incidents(trial.artifacts), trial.artifacts / FORCED_OFF
+    document = incidents[0].document if incidents else {}
     seen = {
         "one incident": len(incidents) == 1,
         "a snapshot in it": bool(document.get("snapshot")),
         "a re-evaluation of the ladder in it": bool(document.get("reevaluation")),
-        "fail-fast forced off": incident is not None and forced_ids(trial.artifacts) == [incident.id],
-        "risk_trigger in the log": incident is not None and is_logged(trial, incident.id),
-        "TPR_FAILFAST_MODE=off for later steps": (trial.artifacts / "github.env").exists(),
+        "fail-fast forced off": forced.exists(),
+        "risk_trigger in the log": bool(incident_events(read_log(trial.artifacts / LOG_NAME).events)),
+        "TPR_FAILFAST_MODE=off for later steps": bool(settings.github_env and settings.github_env.exists()),
     }
-    if incident:
+    for incident in incidents:
         resolve(trial, incident.id, "drill", None)
-        seen["no longer forced off when resolved"] = forced_ids(trial.artifacts) is None
+    seen["no longer forced off when resolved"] = not forced.exists()
     return [f"expected {what}, saw none" for what, is_seen in seen.items() if not is_seen]
 
 
@@ -1904,22 +1467,20 @@ def write_samples(trial: Run, ladder: Ladder, sick: str) -> None:
     """Evidence of an imaginary suite that keeps every promise, but for what is to be `sick`."""
     totals: dict[str, int] = {}
     for metric, key in METRICS.items():
-        covered = -(-10_000 * ladder.baseline.get(metric, exact(100)) // 100)
+        covered = -(-10_000 * ladder.baseline.get(metric, 100) // 100)
         totals |= {key: 10_000, f"{key}_covered": 0 if sick == "coverage" else int(covered)}
     scope: dict[str, list[str]] = {"pytest_args": [], "source": [], "skipped_stages": []}
-    outcomes = {"tests": 100, "failed": 0, "error": 0, "deselected": 0}
     coverage = {**totals, "files": [{"path": "sample.py", **totals}]}
-    capture = {"partial": None, "scope": scope, "outcomes": outcomes, "coverage": coverage}
-    trial.write("baseline.metrics.json", "1.0", capture)
+    trial.write(BASELINE, "1.0", {"partial": None, "scope": scope, "outcomes": {"tests": 100}, "coverage": coverage})
     flaky = [{"id": f"test_sample.py::test_{number}"} for number in range(200 if sick == "flakes" else 0)]
     runs = [{"run_id": str(number)} for number in range(30)]
-    trial.write("flake.report.json", "1.0", {"runs": runs, "tests_observed": 200, "flaky": flaky, "clusters": []})
+    trial.write(TRIGGERS["flakes"], "1.0", {"runs": runs, "tests_observed": 200, "flaky": flaky})
     false = {"count": 90 if sick == "properties" else 0, "observed": 90}
-    results = {"mode": "deterministic", "runs": 30, "false_failures": false, "mismatches": 0, "tests": []}
-    trial.write("property.results.json", "1.0", {**results, "control": {"shown": True}})
+    results = {"mode": "deterministic", "runs": 30, "false_failures": false, "tests": []}
+    trial.write(TRIGGERS["properties"], "1.0", results)
 
 
-SAMPLE_LADDER = """\
+SAMPLE_LADDER = b"""\
 schema_version: "1.0"
 baseline: {line: 90.0, branch: 80.0, commit: null, recorded: 2026-01-01}
 target: {line: 92.0, branch: 82.0}
@@ -1928,147 +1489,94 @@ horizon: 2026-04-01
 """
 
 
-@dataclass(frozen=True)
-class Stored:
-    """One run of a stored history: when it was, and what each trigger judges."""
+class Past(Evidence):
+    """One run of a stored history, its capture judged by the promise of its day."""
 
-    name: str
-    at: str
-    facts: Mapping[str, Case | Rate | Properties]
+    @cached_property
+    def case(self) -> Case:
+        ladder = Ladder(self.capture.promise, {}, Fraction(0), date.min, date.max)
+        return Case(ladder, self.capture, self.references, date.min, self.capture.commit)
+
+    @property
+    def at(self) -> str:
+        found = [document for name in TRIGGERS.values() if (document := self.document(name))]
+        return max(str(document["generated_at"]) for document in found)
 
 
 def replay(run: Run, settings: Settings, history: Path) -> int:
     """Judge every stored run by the triggers, at the limits in force and at others, and count."""
-    stored = sorted(stored_runs(run, history), key=lambda one: (one.at, one.name))
-    if not stored:
+    places = {path.parent for path in history.rglob("*.json") if path.name in TRIGGERS.values()}
+    if not places:
         names = " or ".join(TRIGGERS.values())
         raise EvidenceError(f"{history}: expected folders with {names}, found none; give a folder of past artifacts")
-    rows = [replay_row(name, limit, current, stored) for name, limit, current in replay_limits(run, settings)]
-    run.write(REPLAY, REPLAY_VERSION, {"runs": len(stored), "rows": rows})
-    run.log.info(
-        "coverage_ladder_recorded",
-        replayed=len(stored),
-        fired={f"{r['trigger']} {r['limit']}": r["fired"] for r in rows},
+    stored = sorted(
+        (Past(at(run, place), date.max) for place in places), key=lambda past: (past.at, past.run.artifacts)
     )
+    tolerance = Fraction(1)
+    with suppress(AbsentError):
+        tolerance = Evidence(run, date.max).ladder.tolerance
+    in_force = {"coverage": tolerance, "flakes": settings.flake_limit, "properties": PROPERTY_LIMIT}
+    rows = [
+        replay_row(name, limit, stored, settings) | {"in_force": limit == in_force[name]}
+        for name, others in REPLAYED.items()
+        for limit in sorted({in_force[name], *map(Fraction, others.split())})
+    ]
+    run.write(REPLAY, REPLAY_VERSION, {"runs": len(stored), "rows": rows})
+    counts = {f"{row['trigger']} {row['limit']}": row["fired"] for row in rows}
+    run.log.info("coverage_ladder_recorded", replayed=len(stored), fired=counts)
     if not settings.quiet:
         show(replay_table(rows, len(stored)))
     return 0
 
 
-def replay_limits(run: Run, settings: Settings) -> list[tuple[str, Fraction, bool]]:
-    """The limits to try for each trigger, those in force marked."""
-    try:
-        tolerance = Evidence(run, date.max).ladder.tolerance
-    except AbsentError:
-        tolerance = exact(1)
-    current = {"coverage": tolerance, "flakes": settings.flake_limit, "properties": exact(PROPERTY_LIMIT)}
-    found = []
-    for name, others in REPLAYED.items():
-        limits = {exact(text) for text in others.split()} | {current[name]}
-        found += [(name, limit, limit == current[name]) for limit in sorted(limits)]
-    return found
-
-
-def replay_row(name: str, limit: Fraction, current: bool, stored: Sequence[Stored]) -> dict[str, Any]:
-    judged = [(one, replay_trigger(name, one.facts[name], limit)) for one in stored if name in one.facts]
-    fired = [one.name for one, trigger in judged if trigger.state == FIRED]
-    states = [trigger.state for _, trigger in judged]
-    begun = sum(now == FIRED != before for before, now in zip(["", *states], states, strict=False))
+def replay_row(name: str, limit: Fraction, stored: Sequence[Past], settings: Settings) -> dict[str, Any]:
+    judged = [past for past in stored if past.document(TRIGGERS[name])]
+    states = [trigger(name, past, settings, limit).state for past in judged]
+    fired = [past.run.artifacts.name for past, state in zip(judged, states, strict=True) if state == FIRED]
     return {
         "trigger": name,
         "limit": plain(limit),
-        "in_force": current,
         "runs": len(judged),
         "fired": len(fired),
-        "incidents": begun,
+        "incidents": sum(now == FIRED != before for before, now in zip(["", *states], states, strict=False)),
         "insufficient_data": states.count(UNKNOWN),
         "first": fired[:NAMED],
     }
 
 
-def replay_trigger(name: str, facts: Case | Rate | Properties, limit: Fraction) -> Trigger:
-    if isinstance(facts, Case):
-        return coverage_trigger(replace(facts, ladder=replace(facts.ladder, tolerance=limit)))
-    if isinstance(facts, Properties):
-        return property_trigger(facts, limit)
-    return rate_trigger(name, facts, limit)
-
-
-def replay_table(rows: Sequence[Mapping[str, Any]], runs: int) -> str:
+def replay_table(rows: Sequence[Document], runs: int) -> str:
     lines = [f"{runs} stored runs (* in force; coverage without its second capture)"]
-    lines.append(
-        f"{'trigger':<13}{'limit':>8}  {'runs':>5} {'fired':>6} {'incidents':>10} {'too little data':>16}  first"
-    )
+    lines += [f"{'trigger':<13}{'limit':>8}{'runs':>7}{'fired':>7}{'incidents':>11}{'too little data':>17}  first"]
     for row in rows:
+        counts = f"{row['runs']:>7}{row['fired']:>7}{row['incidents']:>11}{row['insufficient_data']:>17}"
         limit = f"{'*' * row['in_force']}{row['limit']}"
-        counts = f"{row['runs']:>5} {row['fired']:>6} {row['incidents']:>10} {row['insufficient_data']:>16}"
-        lines.append(f"{row['trigger']:<13}{limit:>8}  {counts}  {named(row['first'])}".rstrip())
+        lines.append(f"{row['trigger']:<13}{limit:>8}{counts}  {named(row['first'])}".rstrip())
     return "\n".join(lines)
 
 
-def stored_runs(run: Run, history: Path) -> Iterator[Stored]:
-    """Every folder below that holds an artifact of a trigger; one that is broken is refused by name."""
-    for place in sorted({path.parent for path in history.rglob("*.json") if path.name in TRIGGERS.values()}):
-        evidence = Evidence(at(run, place), date.max)
-        facts: dict[str, Case | Rate | Properties] = {}
-        if evidence.document("baseline.metrics.json"):
-            facts["coverage"] = stored_case(evidence)
-        if evidence.document("flake.report.json"):
-            facts["flakes"] = evidence.flakes("")
-        if evidence.document("property.results.json"):
-            facts["properties"] = evidence.properties()
-        found = [document for name in TRIGGERS.values() if (document := evidence.document(name))]
-        yield Stored(place.relative_to(history.parent).as_posix(), max(str(d["generated_at"]) for d in found), facts)
-
-
-def stored_case(evidence: Evidence) -> Case:
-    """A capture with the promise of its day: the ladder's baseline as the capture recorded it."""
-    capture = read_capture(evidence.need("baseline.metrics.json"))
-    reference = evidence.document("reference.metrics.json")
-    known = (read_capture(reference),) if reference else ()
-    ladder = Ladder(capture.promise, {}, exact(0), date.min, date.max)
-    return Case(ladder, capture, known, date.min, capture.commit)
-
-
 def parser() -> Arguments:
-    env = os.environ
     arguments = Arguments(str(__doc__), "enforce_gates")
     add = arguments.add_argument
     add("--only", choices=tuple(GATES), metavar="GATE", help=f"judge one: {', '.join(GATES)}")
     add("--drill", action="store_true", help="provoke each trigger on a throw-away copy")
     add("--replay", type=folder, metavar="DIR", help="judge a history: a folder of folders of artifacts")
     add("--resolve", metavar="ID", help="close an incident")
-    add("--reason", type=words, metavar="TEXT", help="why it is closed")
-    add(
-        "--flake-threshold",
-        type=percentage,
-        metavar="PERCENT",
-        default=env.get("TPR_FLAKE_RATE_THRESHOLD", "2"),
-        help="flaky tests that trigger a rollback (default 2)",
-    )
-    for mode, key, default in TARGETS:
-        add(
-            f"--{mode}-target",
-            type=percentage,
-            metavar="PERCENT",
-            default=env.get(key, default),
-            help=f"how much sooner {mode} mode is to show a failure (default {default})",
-        )
+    add("--reason", metavar="TEXT", help="why it is closed")
+    limits = {"--flake-threshold": ("TPR_FLAKE_RATE_THRESHOLD", "2", "flaky tests that trigger a rollback")}
+    for mode, (key, default) in TARGETS.items():
+        limits[f"--{mode}-target"] = (key, default, f"how much sooner {mode} mode is to show a failure")
+    for flag, (key, default, text) in limits.items():
+        value = os.environ.get(key, default)
+        add(flag, type=percentage, metavar="PERCENT", default=value, help=f"{text} (default {default})")
     return arguments
 
 
 def percentage(text: str) -> Fraction:
     """argparse type: 2, 2.5 or 2 %."""
-    number = text.strip().removesuffix("%").strip()
-    if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,20})?", number) and (value := exact(number)) <= 100:
+    digits = text.strip().removesuffix("%").strip()
+    if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,20})?", digits) and (value := Fraction(digits)) <= 100:
         return value
     raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got {text!r}")
-
-
-def words(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a reason, got nothing")
-    return text.strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -2076,37 +1584,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     if sum(bool(way) for way in (args.drill, args.replay, args.resolve, args.only)) > 1:
         arguments.error("--only, --drill, --replay and --resolve exclude each other")
-    if bool(args.resolve) != bool(args.reason):
+    if bool(args.resolve) != bool(args.reason and args.reason.strip()):
         arguments.error("--resolve ID and --reason TEXT belong together")
     handed = os.environ.get("GITHUB_ENV")
-    settings = Settings(
-        only=args.only,
-        flake_limit=args.flake_threshold,
-        targets={mode: getattr(args, f"{mode}_target") for mode, _, _ in TARGETS},
-        quiet=args.quiet,
-        github_env=Path(handed) if handed else None,
-    )
+    targets = {mode: getattr(args, f"{mode}_target") for mode in TARGETS}
+    settings = Settings(args.only, args.flake_threshold, targets, args.quiet, Path(handed) if handed else None)
+    run = None
     try:
         run = Run("enforce_gates", args.root, (args.artifacts or args.root / "artifacts").absolute())
-    except EvidenceError as error:
-        return complain("enforce_gates.py", str(error))
-    try:
         if args.resolve:
-            said = resolve(run, args.resolve, args.reason, settings.github_env)
+            said = resolve(run, args.resolve, args.reason.strip(), settings.github_env)
             show("" if args.quiet else said)
             return 0
         if args.drill:
             return drill(run, settings)
         return replay(run, settings, args.replay) if args.replay else enforce(run, settings)
     except EvidenceError as error:
-        problem, code = str(error), complain("enforce_gates.py", str(error))
+        problem = str(error)
     except OSError as error:
         problem = f"{error.filename or args.root}: {error.strerror or error}; make room for it"
-        code = complain("enforce_gates.py", problem)
     except KeyboardInterrupt:
-        problem, code = "interrupted", complain("enforce_gates.py", "interrupted")
+        problem = "interrupted"
+    code = complain("enforce_gates.py", problem)
     with suppress(EvidenceError):
-        run.log.error("coverage_ladder_recorded", gates={}, problem=problem, exit=code)
+        if run:
+            run.log.error("coverage_ladder_recorded", gates={}, problem=problem, exit=code)
     return code
 
 

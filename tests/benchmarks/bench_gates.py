@@ -374,7 +374,7 @@ def flake_curve() -> None:
 def property_curve() -> None:
     print("| tests | false failures, then | point rate: false alarms, delay | trigger: false alarms, delay |")
     print("|---|---|---|---|")
-    limit = Fraction(gates.PROPERTY_LIMIT)
+    limit = gates.PROPERTY_LIMIT
     for tests in (3, 30):
         for healthy, sick in ((0.0, 0.03), (0.0005, 0.03), (0.002, 0.03), (0.004, 0.03)):
             rng = random.Random(f"{tests} {healthy}")
@@ -383,8 +383,8 @@ def property_curve() -> None:
                 shares = [healthy] * HEALTHY_RUNS + [sick] * SICK_RUNS
                 hits = [sum(rng.random() < share for _ in range(30 * tests)) for share in shares]
                 naive.append(operate([Fraction(100 * n, 30 * tests) > limit for n in hits]))
-                facts = [gates.Properties("", 30, n, 30 * tests, 0, None, True, True, ()) for n in hits]
-                ours.append(operate([gates.property_trigger(f, limit).state == gates.FIRED for f in facts]))
+                rates = [gates.Rate(n, 30 * tests, 30, "results", 1, gates.PROPERTY_RUNS) for n in hits]
+                ours.append(operate([gates.rate_trigger("properties", r, limit).state == gates.FIRED for r in rates]))
             print(f"| {tests} | {100 * healthy:g} %, {100 * sick:g} % | {summary(naive)} | {summary(ours)} |")
 
 

@@ -139,7 +139,7 @@ def test_two_gates_at_once_open_one_incident(fallen: Path, tmp_path: Path) -> No
         process.communicate(timeout=60)
     assert [process.returncode for process in both] == [1, 1]
     assert len(incidents(root)) == 1
-    assert len(list((root / "artifacts" / "incidents").glob(".building-*"))) == 0
+    assert len(list((root / "artifacts" / "incidents").glob(".building"))) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
@@ -148,7 +148,7 @@ def test_a_gate_stopped_in_its_second_capture_leaves_no_incident(
 ) -> None:
     root = copied(fallen, tmp_path)
     process = start("enforce_gates.py", root, "--quiet", SAMPLE_SECONDS="0.7")
-    wait_for(lambda: list((root / "artifacts" / "incidents").glob(".building-*/rerun/.capture/*/records.jsonl")))
+    wait_for(lambda: list((root / "artifacts" / "incidents").glob(".building/rerun/.capture/*/records.jsonl")))
     process.send_signal(number)
     process.communicate(timeout=30)
     assert incidents(root) == []
@@ -160,7 +160,7 @@ def test_a_gate_stopped_in_its_second_capture_leaves_no_incident(
         assert process.returncode == 2
         last = read_log(root / "artifacts" / "events.log.jsonl").events[-1]
         assert (last["event"], last["problem"]) == ("coverage_ladder_recorded", "interrupted")
-    assert list((root / "artifacts" / "incidents").glob(".building-*")) == []
+    assert list((root / "artifacts" / "incidents").glob(".building")) == []
 
 
 def wait_for(condition: Any, seconds: float = 20) -> None:
