@@ -937,7 +937,7 @@ def show_events(e: Evidence) -> Part:
     columns["says"] = lambda row: {key: value for key, value in row.items() if key not in hidden}
     body += [heading("Warnings and errors, the latest first"), table(loud, columns, LOG_NAME, 15)] if loud else []
     other = len(e.log.events) - len(mine)
-    body += [tag("p", f"{other:,} events of other runs are in {LOG_NAME}.", class_="more")] if other else []
+    body += [tag("p", f"{other:,} more of other runs in {LOG_NAME}.", class_="more")] if other else []
     return Part(BAD if findings else GOOD, f"{len(mine):,}", "", body, findings)
 
 
@@ -1108,6 +1108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(PROG, str(error))
     except OSError as error:
         return complain(PROG, f"{artifacts / PAGE}: cannot be written: {error.strerror}; pass --artifacts another")
+    except KeyboardInterrupt:
+        return complain(PROG, "interrupted; run it again")
     if not (evidence.documents or evidence.problems or evidence.log.events):
         return complain(PROG, f"{artifacts}: expected evidence, got none; python scripts/tests/pipeline.py makes it")
     if not args.quiet:

@@ -17,7 +17,7 @@ import pytest
 import render_report as script
 from events import read_artifact
 from render_report import MADE_BY, SECTIONS, Evidence, load, main, render
-from report_evidence import HOSTILE, SAMPLE, healthy, troubled
+from report_evidence import HOSTILE, healthy, troubled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,6 +261,11 @@ def test_a_long_list_is_cut_and_says_by_how_much(page: Page) -> None:
     assert f"{len(HOSTILE) + 60 + 2 - 40} more in flake.report.json." in page.sections["flakes"]
 
 
+def test_files_that_are_covered_whole_are_counted_not_listed(page: Page) -> None:
+    assert min(numbers(page.table("not covered"), "not covered")) > 0
+    assert "The lines of 7 of 60 files are covered whole." in page.sections["coverage"]
+
+
 def test_every_section_with_bad_news_says_so(page: Page) -> None:
     for section in ("tests", "coverage", "properties", "gates"):
         assert "✗ does not hold" in page.sections[section], section
@@ -411,5 +416,11 @@ def test_runs_of_a_property_are_told_apart() -> None:
     assert script.run_letters(row, 6) == ".d.-F-"
 
 
-def test_the_samples_run_is_the_one_that_is_judged(evidence: Evidence) -> None:
-    assert {event["context"]["run_id"] for event in evidence.mine} == {SAMPLE["RUN_ID"]}
+def test_events_of_other_runs_are_left_out_and_counted(evidence: Evidence) -> None:
+    last = evidence.log.events[-1]
+    other = {**last, "event": "risk_trigger", "context": {**last["context"], "run_id": "another"}}
+    shown = Page(render(replace(evidence, log=type(evidence.log)([*evidence.log.events, other], "", []))))
+    before = sum(event["event"] == "risk_trigger" for event in evidence.log.events)
+    seen = {row["event"]: int(row["seen"]) for row in shown.table("drills")}
+    assert seen["risk_trigger"] == before
+    assert "1 more of other runs in events.log.jsonl." in shown.sections["events"]
