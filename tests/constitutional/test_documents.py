@@ -22,7 +22,7 @@ OTHERS_FLAGS = set(
     "--require-hashes --branch --cov --cov-branch --cov-report --junitxml --durations --help -x "
     "--lf --ff --nf --sw --collect-only".split()
 )
-OTHERS_FILES = {"coverage.py", "test_formatting.py", "test_options.py", "run-4.xml"}
+OTHERS_FILES = set("coverage.py test_basic.py test_formatting.py test_make.py test_options.py run-4.xml".split())
 PASSING = {"settings.json", "records.jsonl", "reference.json"}  # files that a run removes, or keeps to itself
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 KEY = re.compile(r"\bTPR_[A-Z_]*[A-Z]\b")

@@ -153,6 +153,15 @@ def test_a_broken_chain_of_events_is_told_first(tmp_path: Path) -> None:
     assert "The event log does not hold: line 4: expected prev" in Page(render(load("p", artifacts))).sections["None"]
 
 
+def test_a_partial_capture_is_shown_by_its_own_outcomes_beside_an_older_baseline(evidence: Evidence) -> None:
+    durations = {**evidence.documents["durations.json"], "run_id": "later", "partial": {"reason": "soft"}}
+    durations["tests"] = durations["tests"][:5]
+    shown = Page(render(replace(evidence, documents={**evidence.documents, "durations.json": durations})))
+    counted = {row["outcome"]: row["tests"] for row in shown.table("share, %")}
+    assert counted == {"failed": "1", "error": "1", "passed": "2", "skipped": "1"}
+    assert "The capture is partial: soft; in flight: -." in shown.sections["None"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
