@@ -152,8 +152,7 @@ def test_every_job_succeeds_on_a_sound_project(adopted: Adopted) -> None:
     assert reading.problems == []
     assert {event["context"]["run_id"] for event in reading.events} == {"1-1"}
     assert read_artifact(adopted.evidence / "foundation.checkpoint.json")["verdict"] == "proven"
-    command = [sys.executable, str(ROOT / "scripts/tests/emit_checkpoint.py"), "--artifacts", str(adopted.evidence)]
-    command += ["--verify", str(adopted.evidence)]
+    command = [sys.executable, str(ROOT / "scripts/tests/emit_checkpoint.py"), "--verify", str(adopted.evidence)]
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 

@@ -130,8 +130,8 @@ def write_evidence(root, ids):
 
     bench = Run("benchmark_failfast", root, artifacts)
     for mode, seconds in (("soft", 4.0), ("hard", 1.5)):
-        bench.log.info("failfast_mode_applied", mode=mode, drill=True)
-        bench.log.warning("early_exit_detected", mode=mode, drill=True, elapsed_to_detection_s=seconds)
+        bench.log.info("failfast_mode_applied", mode=mode, benchmark="seeded")
+        bench.log.warning("early_exit_detected", mode=mode, benchmark="seeded", elapsed_to_detection_s=seconds)
     bench.write("failfast.summary.json", "1.0", failfast_body(ids[0]))
 
     write_properties(Run("aggregate_properties", root, artifacts))
