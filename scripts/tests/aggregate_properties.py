@@ -484,20 +484,25 @@ class Observer:
         if hasattr(early_config.known_args_namespace, "cov_source"):
             early_config.known_args_namespace.cov_source = []
         try:
-            import hypothesis
-            from hypothesis.internal import observability
-
-            observability.add_observability_callback(self.observe, all_threads=True)
+            self.listen()
         except (ImportError, AttributeError, TypeError):
             found = getattr(sys.modules.get("hypothesis"), "__version__", "none")
             remedy = "python -m pip install --upgrade hypothesis"
             self.say({"abort": f"hypothesis: expected 6.141 or newer, got {found}; {remedy}"})
             raise SystemExit(2) from None
-        observability.OBSERVABILITY_COLLECT_COVERAGE = False
-        observability.OBSERVABILITY_CHOICES = True
-        self._library = dict(hypothesis.settings._profiles)
         self.say({"facts": versions()})
         return (yield)
+
+    def listen(self) -> None:
+        from hypothesis import core, settings
+        from hypothesis.internal import observability
+
+        observability.add_observability_callback(self.observe, all_threads=True)
+        observability.OBSERVABILITY_COLLECT_COVERAGE = False
+        observability.OBSERVABILITY_CHOICES = True
+        if printer := getattr(core, "RepresentationPrinter", None):  # not its public side: without it, slower
+            setattr(core, "RepresentationPrinter", quick_printer(printer))  # noqa: B010 - mypy knows it is no export
+        self._library = dict(settings._profiles)
 
     def pytest_cmdline_main(self, config: Any) -> Generator[None, Any, Any]:
         for name in SILENCED.keys() & vars(config.option).keys():
@@ -702,6 +707,46 @@ def profile_facts(settings: Any, parent: str) -> dict[str, Any]:
     facts["database"] = settings.database is not None
     facts["phases"] = [phase.name for phase in settings.phases]
     return facts | {"suppress_health_check": sorted(check.name for check in settings.suppress_health_check)}
+
+
+def quick_printer(full: Any) -> Any:
+    """Hypothesis's printer of test cases, with plain values through repr: printing is what observing costs most."""
+
+    class Quick(full):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._later, self._said = (args, kwargs), ""
+
+        def __getattr__(self, name: str) -> Any:
+            """Become the full printer as soon as more is asked of it."""
+            if "_later" not in vars(self):
+                raise AttributeError(name)
+            args, kwargs = self.__dict__.pop("_later")
+            full.__init__(self, *args, **kwargs)
+            return getattr(self, name)
+
+        def repr_call(self, name: str, args: Any, kwargs: Any, **options: Any) -> None:
+            data = getattr(vars(self).get("_later", ((), {}))[1].get("context"), "data", None)
+            commented = getattr(data, "span_comments", True)
+            if commented or args or options.get("avoid_realization") or not all(map(is_plain, kwargs.values())):
+                super().repr_call(name, args, kwargs, **options)
+            else:
+                lines = "".join(f"    {key}={value!r},\n" for key, value in kwargs.items())
+                self._said = f"{name}(\n{lines})" if lines else f"{name}()"
+
+        def getvalue(self) -> str:
+            return self._said if "_later" in vars(self) else str(full.getvalue(self))
+
+    return Quick
+
+
+def is_plain(value: Any) -> bool:
+    """Whether repr says all of a value, in one way, at no great length."""
+    kind = type(value)
+    if kind is int:
+        return bool(value.bit_length() < 1024)
+    if kind in (list, tuple):
+        return len(value) < 100 and all(map(is_plain, value))
+    return kind in (float, bool, str, bytes, type(None))
 
 
 def is_property(item: Any) -> bool:

@@ -59,8 +59,8 @@ class Stage:
     """One row of the chain: the question it answers, and its steps, each a script (or pytest itself) with its flags.
 
     chained: part of the chain, not only run by name; always: runs even after a stage that did not say yes;
-    tests: runs tests, so its last step takes pytest's arguments; at_home, abroad: its last step's flags for the
-    platform itself and for any other project.
+    tests: runs tests, so its last step takes pytest's arguments; folder: the one whose tests its last step runs, where
+    a project has it; abroad: its last step's flags for a project other than the platform's.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class Stage:
         chained: bool = True,
         always: bool = False,
         tests: bool = False,
-        at_home: Sequence[str] = (),
+        folder: str = "",
         abroad: Sequence[str] = (),
     ) -> None:
         self.name, self.question, self.steps = name, question, steps
         self.chained, self.always, self.tests = chained, always, tests
-        self.at_home, self.abroad = at_home, abroad
+        self.folder, self.abroad = folder, abroad
         self.is_pytest = steps[-1][0] == "pytest"
 
 
@@ -94,7 +94,7 @@ STAGES = (
         "properties",
         "do the invariants hold, 30 times, identically?",
         ["aggregate_properties.py", "--jobs", "2"],
-        at_home=["--", "tests/property"],
+        folder="tests/property",
         abroad=["--allow-none"],
     ),
     Stage("gates", "may this change go in?", ["enforce_gates.py", "--drill"], ["enforce_gates.py"]),
@@ -146,12 +146,14 @@ def choose(name: str | None, stages: Sequence[Stage]) -> list[Stage]:
 def commands(stage: Stage, python: Path, order: Order) -> list[list[str]]:
     """The command lines of a stage: a script gets the common flags, pytest its own arguments only."""
     extra = list(order.extra if stage.tests else ())
+    if stage.folder and (order.root / stage.folder).is_dir():
+        extra = [stage.folder]
     if stage.is_pytest:
         return [[str(python), "-m", "pytest", *extra]]
     scripts = scripts_folder()
     common = ["--root", str(order.root), "--artifacts", str(order.artifacts), *["--quiet"] * order.quiet]
     lines = [[str(python), str(scripts / script), *common, *flags] for script, *flags in stage.steps]
-    lines[-1] += stage.at_home if order.root == scripts.parents[1] else stage.abroad
+    lines[-1] += [] if order.root == scripts.parents[1] else stage.abroad
     lines[-1] += ["--", *extra] if extra else []
     return lines
 

@@ -112,11 +112,19 @@ def test_only_what_runs_tests_gets_pytests_arguments(stage: Stage, extra: list[s
 
 
 def test_only_the_last_step_gets_the_flags_for_the_place() -> None:
-    stage = Stage("a", "?", ["a.py", "--drill"], ["a.py"], at_home=["--own"], abroad=["--lenient"])
-    for root, flags in ((SCRIPTS.parents[1], ["--own"]), (Path("/r"), ["--lenient"])):
+    stage = Stage("a", "?", ["a.py", "--drill"], ["a.py"], abroad=["--lenient"])
+    for root, flags in ((SCRIPTS.parents[1], []), (Path("/r"), ["--lenient"])):
         order = Order([stage], root, Path("/e"))
         common = ["/python", str(SCRIPTS / "a.py"), "--root", str(root), "--artifacts", "/e"]
         assert pipeline.commands(stage, Path("/python"), order) == [[*common, "--drill"], [*common, *flags]]
+
+
+@pytest.mark.parametrize(("made", "flags"), [("tests/own", ["--", "tests/own"]), ("tests", [])])
+def test_a_stage_keeps_to_its_folder_where_a_project_has_it(made: str, flags: list[str], tmp_path: Path) -> None:
+    (tmp_path / made).mkdir(parents=True)
+    order = Order([A], tmp_path, Path("/e"), extra=["-k", "x"])
+    line = pipeline.commands(Stage("a", "?", ["a.py"], folder="tests/own"), Path("/python"), order)[0]
+    assert line[6:] == flags
 
 
 @pytest.mark.parametrize(
