@@ -59,8 +59,8 @@ class Stage:
     """One row of the chain: the question it answers, and its steps, each a script (or pytest itself) with its flags.
 
     chained: part of the chain, not only run by name; always: runs even after a stage that did not say yes;
-    tests: runs tests, so its last step takes pytest's arguments; folder: the one whose tests its last step runs, where
-    a project has it; abroad: its last step's flags for a project other than the platform's.
+    tests: runs tests, so its last step takes pytest's arguments; folder: what its last step is told to run, where a
+    project has it; abroad: its last step's flags for a project other than the platform's.
     """
 
     def __init__(
