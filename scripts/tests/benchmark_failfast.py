@@ -44,7 +44,9 @@ SUMMARY_VERSION = "1.0"  # 1.0 first
 
 PROG = "benchmark_failfast.py"
 HERE = Path(__file__).resolve().parent
-SAMPLE = HERE.parents[1] / "tests" / "samples" / "failfast_seeded"
+SAMPLE = HERE / "failfast_seeded"  # beside the scripts where they were copied to, as pytest would find it below tests
+if not SAMPLE.is_dir():
+    SAMPLE = HERE.parents[1] / "tests" / "samples" / "failfast_seeded"
 SEEDED = ("prices.py", "discount")
 MODES = ("off", "soft", "hard", "pytest -x", "limit")
 BROKEN = "injected by benchmark_failfast.py"

@@ -99,6 +99,7 @@ STAGES = (
     ),
     Stage("gates", "may this change go in?", ["enforce_gates.py", "--drill"], ["enforce_gates.py"]),
     Stage("checkpoint", "is the foundation proven?", ["emit_checkpoint.py"]),
+    Stage("report", "what does it all look like?", ["render_report.py"], always=True),
     Stage("test", "do this project's own tests pass?", ["pytest"], chained=False, tests=True),
 )
 

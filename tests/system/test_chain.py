@@ -46,8 +46,8 @@ def test_the_chain_says_what_its_stages_say_and_stops_where_one_says_no(tmp_path
     done = subprocess.run(command(root), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    table = done.stdout.splitlines()[-6:]
-    assert [line[14:28].strip() for line in table] == ["yes", "no", *["not run"] * 4]
+    table = done.stdout.splitlines()[-7:]
+    assert [line[14:28].strip() for line in table] == ["yes", "no", *["not run"] * 4, "yes"]
     log = read_log(root / "artifacts" / LOG_NAME)
     assert log.problems == []
     assert len({event["context"]["run_id"] for event in log.events}) == 1

@@ -22,7 +22,7 @@ PLATFORM = """
 scripts .github conftest.py pytest.ini requirements.lock requirements.lock.hash .python-version .gitignore
 tests/samples/failfast_seeded CHANGELOG.testing-platform-refactor.md
 """.split()
-CHAIN = "environment baseline failfast properties gates checkpoint".split()
+CHAIN = "environment baseline failfast properties gates checkpoint report".split()
 STAND_INS = {  # what the actions do, with folders of this machine in place of the host's storage
     "setup-python": """
         python3.11 --version
@@ -158,7 +158,7 @@ def test_every_job_succeeds_on_a_sound_project(adopted: Adopted) -> None:
 
 def test_a_drifted_environment_stops_everything_before_a_test_runs(adopted: Adopted) -> None:
     (adopted.root / "requirements.lock.hash").write_text(f"{'0' * 64}  requirements.lock\n")
-    assert adopted.run("push") == {"environment": "failed", "verdict": "failed"}
+    assert adopted.run("push") == {"environment": "failed", "report": "succeeded", "verdict": "failed"}
     refused = read_artifact(adopted.evidence / "env.validation.failure.json")["reasons"]
     assert [reason["code"] for reason in refused] == ["lock_hash_mismatch"]
 
@@ -166,8 +166,8 @@ def test_a_drifted_environment_stops_everything_before_a_test_runs(adopted: Adop
 def test_a_failing_test_stops_the_chain_and_keeps_its_evidence(adopted: Adopted) -> None:
     with (adopted.root / "tests" / "unit" / "test_stock.py").open("a") as tests:
         tests.write("\n\ndef test_more() -> None:\n    assert merge({}, {}) == {1: 1}\n")
-    expected = {"environment": "succeeded", "baseline": "failed", "test": "failed", "verdict": "failed"}
-    assert adopted.run("push") == expected
+    expected = {"environment": "succeeded", "baseline": "failed", "report": "succeeded"}
+    assert adopted.run("push") == {**expected, "test": "failed", "verdict": "failed"}
     assert read_artifact(adopted.evidence / "baseline.metrics.json")["outcomes"]["failed"] == 1
 
 

@@ -141,7 +141,7 @@ def test_what_follows_the_first_two_dashes_is_pytests(argv: list[str], own: list
 
 def test_the_real_chain_has_the_stages_in_order_and_leaves_out_the_tests() -> None:
     chained = [stage.name for stage in pipeline.choose(None, pipeline.STAGES)]
-    assert chained == "environment baseline failfast properties gates checkpoint".split()
+    assert chained == "environment baseline failfast properties gates checkpoint report".split()
     assert [stage.name for stage in pipeline.choose("test", pipeline.STAGES)] == ["test"]
 
 
