@@ -93,10 +93,7 @@ ENDS = {  # every start has exactly one of these ends
     "environment_validation_start": ("environment_validation_ok", "environment_validation_fail"),
     "property_test_start": ("property_test_complete",),
 }
-EMITTERS = {  # an event's first word: what logs it
-    "metrics": "collect_metrics.py",
-    "flake": "collect_metrics.py",
-    "coverage": "collect_metrics.py",
+EMITTERS = {  # an event's first word: what logs it, if not a capture
     "environment": "validate_env.py, then validate_env.py --drill",
     "failfast": "benchmark_failfast.py",
     "early": "benchmark_failfast.py",
@@ -110,11 +107,9 @@ ARTIFACTS = (  # what carries its own digest
 ).split()
 MANDATORY = (BASELINE, "baseline.metrics.hash")
 ENVELOPE = frozenset("artifact schema_version run_id generated_at commit dirty sha256".split())
-PRODUCERS = {  # what is missing: what makes it
-    BASELINE: "collect_metrics.py",
-    "coverage-ladder.yaml": "collect_metrics.py",
+CAPTURE = "collect_metrics.py"
+PRODUCERS = {  # what is missing: what makes it, if not a capture
     "failfast.summary.json": "benchmark_failfast.py",
-    "flake.report.json": "collect_metrics.py",
     "property.results.json": "aggregate_properties.py",
 }
 TARGETS = {  # mode: its key, percent
@@ -128,7 +123,7 @@ PROPERTY_LIMIT = Fraction("0.5")  # percent of false failures
 FLAKE_RUNS, FLAKE_TESTS = 10, 30  # fewer say nothing: bench_gates.py draws the operating curve
 Z_SQUARED = Fraction("3.8416")  # 1.96 squared: 95 % of the normal distribution, both sides
 LARGEST_COUNT = 8_000_000  # below it a percentage's float gives its two counts' quotient back exactly
-LADDER_SIZE = 64 * 1024
+SAID = ("name", "value", "limit", "where")  # of a trigger, in the log
 NAMED = 5  # files, tests or functions named in a line of evidence
 FILES_READ, FUNCTIONS_KEPT = 20, 10
 SCRIPTS = "python scripts/tests"
@@ -242,11 +237,9 @@ NULLABLE = (*OPTIONAL, "baseline.branch", "target.branch")
 def read_ladder(data: bytes, name: str) -> Ladder:
     """The ladder in a file's bytes; whatever is not exactly a ladder is refused with its key and line."""
     try:
-        if len(data) > LADDER_SIZE:
-            raise LadderError(1, f"expected at most {LADDER_SIZE} bytes, got {len(data)}")
         return ladder_of(dict(entries(ladder_tree(data))))
     except LadderError as error:
-        remedy = f"mend it, or record it anew: {SCRIPTS}/collect_metrics.py --rebaseline --reason TEXT"
+        remedy = f"mend it, or record it anew: {SCRIPTS}/{CAPTURE} --rebaseline --reason TEXT"
         raise EvidenceError(f"{name}: {error}; {remedy}") from None
 
 
@@ -364,6 +357,10 @@ class Capture:
     files: Mapping[str, Mapping[str, Counts]]
     promise: Mapping[str, Fraction]  # the ladder's baseline as it was then
 
+    @property
+    def percents(self) -> dict[str, Fraction]:
+        return {metric: counts.percent for metric, counts in self.totals.items()}
+
 
 def pick(document: Document, path: str, *kinds: type) -> Any:
     """The value under a dotted path, of exactly one of these types (None: it may be missing)."""
@@ -428,11 +425,7 @@ class Case:
     @cached_property
     def reference(self) -> Capture | None:
         """The capture that the ladder's baseline came from, told by its very counts."""
-        return next((known for known in self.references if percents(known) == self.ladder.baseline), None)
-
-
-def percents(capture: Capture) -> dict[str, Fraction]:
-    return {metric: counts.percent for metric, counts in capture.totals.items()}
+        return next((known for known in self.references if known.percents == self.ladder.baseline), None)
 
 
 @dataclass(frozen=True)
@@ -500,12 +493,10 @@ class Loss:
     untested: int
 
     def __str__(self) -> str:
-        key = METRICS[self.metric]
-        if self.before == NOTHING:
-            return f"{one_line(self.path)}: {self.untested} of {self.now.valid} new {key} have no test"
+        key, counts = METRICS[self.metric], f"{self.before} covered before, {self.now} now"
         parts = [f"{self.lost} covered {key} lost their tests"] * bool(self.lost)
         parts += [f"{self.untested} new {key} have no test"] * bool(self.untested)
-        return f"{one_line(self.path)}: {', '.join(parts)} ({self.before} covered before, {self.now} now)"
+        return f"{one_line(self.path)}: {', '.join(parts)} ({counts})"
 
 
 def losses(case: Case, metric: str) -> list[Loss]:
@@ -559,15 +550,15 @@ def judge_coverage(case: Case) -> Row:
         f"at most {points(case.ladder.tolerance)} lost; the target by {case.ladder.horizon}",
         case.capture.digest,
     )
-    again = f"{SCRIPTS}/collect_metrics.py"
+    again = f"{SCRIPTS}/{CAPTURE}"
     if reasons := obstacles(case):
         words = one_line(" ".join([again, *(case.reference or case.capture).scope]))
-        return Row("coverage", UNKNOWN, coverage_text(case.capture), limit, reasons, words, digest=digest)
+        return Row("coverage", UNKNOWN, "not comparable", limit, reasons, words, digest=digest)
     rows, lowered = compare(case), lowered_by_hand(case)
     fallen = [row for row in rows if row.dropped]
     evidence = [*lowered, *(text for row in rows for text in findings(row, case))]
     if not case.reference:
-        evidence.append("judged by the ladder's percentages: " + missing_reference(case))
+        evidence.append("judged by percentages alone: no reference.metrics.json is of the ladder's baseline")
     elif fallen:
         evidence.append(f"tests: {case.reference.tests} before, {case.capture.tests} now")
     state = FAIL if lowered or fallen or any(row.missed for row in rows) else PASS
@@ -577,17 +568,6 @@ def judge_coverage(case: Case) -> Row:
     return Row(
         "coverage", state, "; ".join(map(comparison_text, rows)), limit, tuple(evidence), remedy, where, digest
     )
-
-
-def missing_reference(case: Case) -> str:
-    if case.references:
-        return f"{REFERENCE} is not the capture that its baseline came from"
-    return f"there is no {REFERENCE}, so removed code cannot be told from lost tests"
-
-
-def coverage_text(capture: Capture) -> str:
-    rows = [f"{metric} {decimal(counts.percent, 2)} % ({counts})" for metric, counts in capture.totals.items()]
-    return "; ".join(rows) or "nothing measured"
 
 
 def comparison_text(row: Comparison) -> str:
@@ -659,7 +639,7 @@ def judge_environment(
     evidence = [f"{one_line(lock_changed)} changed after that"] * bool(lock_changed)
     if captured not in (None, known):
         evidence.append(f"the suite was captured in {short(captured)}")
-    state, remedy = FAIL if evidence else PASS, f"{SCRIPTS}/collect_metrics.py"
+    state, remedy = FAIL if evidence else PASS, f"{SCRIPTS}/{CAPTURE}"
     return Row("environment", state, f"validated {short(known)}", limit, tuple(evidence), remedy)
 
 
@@ -698,7 +678,9 @@ def judge_properties(results: Document) -> Row:
     doubts = ["the runs were partial"] * bool(results.get("partial"))
     doubts += ["these were fuzz runs, without a seed"] * (results.get("mode") != "deterministic")
     doubts += [f"{PROPERTY_RUNS - runs} runs are missing"] * (runs < PROPERTY_RUNS)
-    doubts += ["another seed changed nothing, so equal examples prove nothing"] * (not shown(results))
+    doubts += ["another seed changed nothing, so equal examples prove nothing"] * (
+        not pick(results, "control", dict).get("shown")
+    )
     return Row("properties", UNKNOWN if doubts else PASS, value, limit, tuple(doubts), again)
 
 
@@ -706,17 +688,16 @@ def unstable(results: Document) -> list[str]:
     return [str(row.get("id")) for row in rows_of(results, "tests") if row.get("mismatch") or row.get("problems")]
 
 
-def shown(results: Document) -> bool:
-    """Whether the negative control gave other examples under another seed."""
-    return bool((results.get("control") or {}).get("shown"))
-
-
 def judge_events(events: Sequence[Document], problems: Sequence[str], run_id: str) -> Row:
     """Whether the log of one run is whole: every event of the taxonomy, every start ended, the chain unbroken."""
     mine = [event for event in events if event["context"].get("run_id") == run_id]
-    missing = sorted(EXPECTED - {event["event"] for event in mine if not from_gates(event)})
+    seen = {(event["event"], event["context"].get("script") == "enforce_gates") for event in mine}
+    seen -= {("coverage_ladder_recorded", True)}  # our own record proves nothing about the capture's
+    missing = sorted(EXPECTED - {name for name, _ in seen})
     evidence = [f"{LOG_NAME}: {one_line(problem)}" for problem in problems[:NAMED]]
-    evidence += [f"missing: {name} ({EMITTERS[name.partition('_')[0]]})" for name in missing] + unended(mine)
+    evidence += [f"missing: {name} ({EMITTERS.get(name.partition('_')[0], CAPTURE)})" for name in missing] + unended(
+        mine
+    )
     if any(event["event"] == "logging_deficit" and not event.get("drill") for event in mine):
         evidence.append("a deficit was logged in this run before; start a new one")
     value = f"{len(EXPECTED) - len(missing)} of {len(EXPECTED)} events"
@@ -727,11 +708,6 @@ def judge_events(events: Sequence[Document], problems: Sequence[str], run_id: st
     if not mine:
         return Row("events", UNKNOWN, value, limit, (f"no event of run {one_line(run_id)}",), remedy)
     return Row("events", FAIL if evidence else PASS, value, limit, tuple(evidence), remedy)
-
-
-def from_gates(event: Document) -> bool:
-    """The gates' own record of a run, which proves nothing about the capture that should have logged it."""
-    return bool(event["event"] == "coverage_ladder_recorded" and event["context"].get("script") == "enforce_gates")
 
 
 def unended(events: Sequence[Document]) -> list[str]:
@@ -960,7 +936,7 @@ def answer(name: str, question: Callable[[], Row]) -> Row:
     try:
         return question()
     except AbsentError as error:
-        remedy = f"{SCRIPTS}/{PRODUCERS[str(error)]}"
+        remedy = f"{SCRIPTS}/{PRODUCERS.get(str(error), CAPTURE)}"
         return Row(name, UNKNOWN, "no data", "", (f"there is no {error}",), remedy)
     except EvidenceError as error:
         return Row(name, UNKNOWN, UNREADABLE, "", (one_line(error),), "mend what is named here")
@@ -1038,8 +1014,9 @@ def read_incidents(artifacts: Path) -> list[Incident]:
     for path in sorted((artifacts / "incidents").glob("[!.]*")):
         document: Document = {}
         with suppress(EvidenceError):
-            document = read_artifact(path / INCIDENT)
-            rows_of(document, "triggers"), pick(document, "snapshot", dict)
+            read = read_artifact(path / INCIDENT)
+            rows_of(read, "triggers"), pick(read, "snapshot", dict)
+            document = read
         found.append(Incident(path.name, path, document))
     return found
 
@@ -1072,28 +1049,23 @@ def locked(place: Path) -> Iterator[None]:
 
 
 def roll_back(
-    evidence: Evidence,
-    triggers: list[Row],
-    verdicts: list[Row],
-    settings: Settings,
-    again: Again,
+    evidence: Evidence, rows: list[Row], verdicts: list[Row], settings: Settings, again: Again
 ) -> list[Row]:
-    """Act on the triggers that fire; returns them as they are after confirmation.
+    """Act on the triggers that fire; returns their rows as they are after confirmation.
 
     An incident is built beside its place and renamed into it when it is whole: killed before, there is none; after,
     `enforce_open` of any later run does what is still to be done.
     """
     run = evidence.run
-    if not any(trigger.state == FIRED for trigger in triggers) and not read_incidents(run.artifacts):
-        return triggers
+    fired = [row for row in rows if row.state == FIRED]
+    if not fired and not read_incidents(run.artifacts):
+        return rows
     with locked(run.artifacts / "incidents"):
         known = read_incidents(run.artifacts)
-        new = [t for t in triggers if t.state == FIRED and not any(incident.covers(t) for incident in known)]
-        if new:
-            confirmed = open_incident(evidence, new, verdicts, again)
-            triggers = [confirmed.get(trigger.name, trigger) for trigger in triggers]
+        new = [row for row in fired if not any(incident.covers(row) for incident in known)]
+        confirmed = open_incident(evidence, new, verdicts, again) if new else {}
         enforce_open(run, settings.github_env)
-    return triggers
+    return [confirmed.get(row.name, row) for row in rows]
 
 
 def open_incident(evidence: Evidence, new: list[Row], verdicts: list[Row], again: Again) -> dict[str, Row]:
@@ -1106,18 +1078,17 @@ def open_incident(evidence: Evidence, new: list[Row], verdicts: list[Row], again
     try:
         files = snapshot(run.artifacts, building / "snapshot")
         second = again(building / "rerun")
+        repeated = {"problem": second} if isinstance(second, str) else {"problem": None, "digest": second.digest}
         confirmed = {trigger.name: confirm(trigger, evidence, second) for trigger in new}
         fired = [trigger for trigger in confirmed.values() if trigger.state == FIRED]
         if fired:
             body = {
                 "state": "open",
                 "opened": {"run_id": run.id, "revision": run.commit[0]},
-                "triggers": [trigger_row(trigger) for trigger in fired],
+                "triggers": [asdict(trigger) for trigger in fired],
                 "verdicts": [gate_row(verdict) for verdict in verdicts],
                 "snapshot": files,
-                "rerun": {"problem": second}
-                if isinstance(second, str)
-                else {"problem": None, "digest": second.digest},
+                "rerun": repeated,
                 "reevaluation": reevaluation(evidence, second),
                 "resolution": None,
             }
@@ -1148,8 +1119,6 @@ def snapshot(artifacts: Path, into: Path) -> dict[str, str]:
     for path in sorted(artifacts.iterdir()):
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
             data = path.read_bytes()
-            if path.name == LOG_NAME:
-                data = data[: data.rfind(b"\n") + 1]  # another process may be writing the rest
             (into / path.name).write_bytes(data)
             digests[path.name] = hashlib.sha256(data).hexdigest()
     return digests
@@ -1186,18 +1155,13 @@ def enforce_open(run: Run, github_env: Path | None) -> None:
     logged = {event["incident"] for event in incident_events(read_log(run.artifacts / LOG_NAME).events)}
     for incident in opened:
         if incident.document and incident.id not in logged:
-            log_incident(run, incident)
+            rows = [{key: row.get(key) for key in SAID} for row in incident.document["triggers"]]
+            files = incident.document["snapshot"]
+            run.log.warning("risk_trigger", state="opened", incident=incident.id, triggers=rows, snapshot=files)
     body = {"mode": "off", "incidents": [incident.id for incident in opened]}
     run.write(FORCED_OFF, FORCED_OFF_VERSION, body | {"triggers": sorted({n for i in opened for n in i.digests})})
     if github_env:
         hand_over(github_env)
-
-
-def log_incident(run: Run, incident: Incident) -> None:
-    keys = ("name", "value", "limit", "where")
-    rows = [{key: row.get(key) for key in keys} for row in incident.document["triggers"]]
-    snapshot = incident.document["snapshot"]
-    run.log.warning("risk_trigger", state="opened", incident=incident.id, triggers=rows, snapshot=snapshot)
 
 
 def hand_over(github_env: Path) -> None:
@@ -1324,13 +1288,16 @@ def enforce(run: Run, settings: Settings) -> int:
     opened = [incident.id for incident in read_incidents(run.artifacts) if incident.open]
     holds = all(row.state == PASS for row in verdicts if GATES[row.name][0] == "hard")
     body: dict[str, Any] = {"only": settings.only, "judged_run": evidence.run_id, "holds": holds, "incidents": opened}
-    body |= {"gates": [gate_row(row) for row in verdicts], "triggers": [trigger_row(row) for row in triggers]}
+    body |= {"gates": [gate_row(row) for row in verdicts], "triggers": [asdict(row) for row in triggers]}
     run.write(VERDICTS, VERDICTS_VERSION, {**body, "coverage": details or None})
     problems = list(dict.fromkeys(row.evidence[0] for row in [*verdicts, *triggers] if row.value == UNREADABLE))
     code = 2 if problems else int(not holds)
     log_verdicts(evidence, verdicts, triggers, code)
     if not settings.quiet:
-        show("\n".join([*table(verdicts, triggers), *advice(details), *reminder(opened)]))
+        print("\n".join([*table(verdicts, triggers), *advice(details)]))
+        if opened:
+            print(f"open incidents: {named(opened)}; fail-fast is forced off until they are resolved:")
+            print(f"{SCRIPTS}/enforce_gates.py --resolve {one_line(opened[0])} --reason TEXT")
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(workflow_commands(verdicts, triggers)), file=sys.stderr)
     for problem in problems:
@@ -1347,10 +1314,6 @@ def gate_row(row: Row) -> dict[str, Any]:
     return {**facts, "remedy": row.remedy if failed else "", "response": response if failed else ""}
 
 
-def trigger_row(row: Row) -> dict[str, Any]:
-    return {key: value for key, value in asdict(row).items() if key != "remedy"}
-
-
 def log_verdicts(evidence: Evidence, verdicts: Sequence[Row], triggers: Sequence[Row], code: int) -> None:
     log, (gates, states) = evidence.run.log, ({row.name: row.state for row in rows} for rows in (verdicts, triggers))
     for row in verdicts:
@@ -1359,26 +1322,16 @@ def log_verdicts(evidence: Evidence, verdicts: Sequence[Row], triggers: Sequence
     log.info("coverage_ladder_recorded", gates=gates, triggers=states, exit=code)
 
 
-def show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has seen enough; Python would complain at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
 def table(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
     """The rows for people: one line each, and below it what there is to say."""
     for title, rows in (("gate", verdicts), ("trigger", triggers)):
-        if rows:
-            yield f"{title:<13}{'':<10}{'says':<19}value"
+        yield f"{title:<23}{'says':<19}value" if rows else ""
         for row in rows:
-            enforcement = GATES[row.name][0] if title == "gate" else ""
-            yield f"{row.name:<13}{enforcement:<10}{row.state:<19}{one_line(row.value)}"
-            good = row.state in (PASS, QUIET)
-            texts = [*row.evidence, *([] if good else [f"limit: {row.limit}"] * bool(row.limit))]
-            texts += [f"remedy: {row.remedy}"] * bool(row.remedy and not good)
+            kind = GATES[row.name][0] if title == "gate" else "rollback"
+            yield f"{row.name:<13}{kind:<10}{row.state:<19}{one_line(row.value)}"
+            good, more = row.state in (PASS, QUIET), {"limit": row.limit, "remedy": row.remedy}
+            texts = [*row.evidence, *(f"{key}: {text}" for key, text in more.items() if text and not good)]
             yield from (f"{'':<23}{one_line(text)}" for text in texts)
-        yield ""
 
 
 def advice(details: Document) -> Iterator[str]:
@@ -1392,12 +1345,6 @@ def advice(details: Document) -> Iterator[str]:
         yield "most to gain in: " + named(
             [f"{f['path']}:{f['line']} {f['function']} ({f['lines']})" for f in functions]
         )
-
-
-def reminder(opened: Sequence[str]) -> Iterator[str]:
-    if opened:
-        yield f"open incidents: {named(opened)}; fail-fast is forced off until they are resolved:"
-        yield f"{SCRIPTS}/enforce_gates.py --resolve {one_line(opened[0])} --reason TEXT"
 
 
 def workflow_commands(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
@@ -1421,7 +1368,7 @@ def drill(run: Run, settings: Settings) -> int:
             run.log.warning("risk_trigger", drill=True, trigger=name, state=row.state, **facts)
             rows.append(row)
     if not settings.quiet:
-        show("\n".join(table([], rows)))
+        print("\n".join(table([], rows)))
     return int(any(row.evidence for row in rows))
 
 
@@ -1525,7 +1472,7 @@ def replay(run: Run, settings: Settings, history: Path) -> int:
     counts = {f"{row['trigger']} {row['limit']}": row["fired"] for row in rows}
     run.log.info("coverage_ladder_recorded", replayed=len(stored), fired=counts)
     if not settings.quiet:
-        show(replay_table(rows, len(stored)))
+        print(replay_table(rows, len(stored)))
     return 0
 
 
@@ -1594,7 +1541,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = Run("enforce_gates", args.root, (args.artifacts or args.root / "artifacts").absolute())
         if args.resolve:
             said = resolve(run, args.resolve, args.reason.strip(), settings.github_env)
-            show("" if args.quiet else said)
+            print("" if args.quiet else said)
             return 0
         if args.drill:
             return drill(run, settings)

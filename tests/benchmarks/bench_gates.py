@@ -4,7 +4,7 @@
     python tests/benchmarks/bench_gates.py cases SDIST_FOLDER     seven changes to three projects, judged by all
 
 `cases` makes an environment of its own (pip) with the peers and the projects, which it unpacks from SDIST_FOLDER:
-click-*.tar.gz, more_itertools-*.tar.gz, werkzeug-*.tar.gz. Every tool judges the same coverage data and is asked
+attrs-*.tar.gz, click-*.tar.gz, more_itertools-*.tar.gz. Every tool judges the same coverage data and is asked
 for the same: nothing may be lost. The changes are made by syntax tree, and the suites stay green.
 """
 
@@ -78,13 +78,19 @@ PROJECTS = (
         ("more_itertools/more.py", "interleave_evenly"),
     ),
     Project(
-        "werkzeug",
-        "src/werkzeug",
-        "ephemeral-port-reserve cffi pytest-timeout",
-        ("-q", "tests", "--ignore=tests/test_serving.py", "--ignore=tests/test_debug.py"),
-        ("append_slash_redirect", "DispatcherMiddleware"),
-        ("append_slash_redirect", "is_resource_modified"),
-        ("src/werkzeug/routing/exceptions.py", "NoMatch"),
+        "attrs",
+        "src/attr",
+        "",
+        (
+            "-q",
+            "tests",
+            "--ignore=tests/test_make.py",
+            "--ignore=tests/test_funcs.py",
+            "--ignore=tests/test_dunders.py",
+        ),
+        ("_MaxLengthValidator", "max_len", "_MinLengthValidator", "min_len"),
+        ("is_callable", "matches_re"),
+        ("src/attr/_make.py", "_determine_attrs_eq_order"),
     ),
 )
 

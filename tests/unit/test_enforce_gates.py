@@ -127,7 +127,6 @@ REFUSED = [
         "tolerance: 90",
         "line 11: tolerance: expected less than baseline.line, got 90",
     ),
-    ("too large", "# a comment", "#" * 70_000, "line 1: expected at most 65536 bytes"),
 ]
 
 
@@ -295,7 +294,7 @@ def test_the_files_that_lost_most_are_named_first_with_what_they_lost() -> None:
     evidence = gates.judge_coverage(case(before, after)).evidence
     assert evidence[1:] == (
         "y.py: 30 covered statements lost their tests (50 of 50 covered before, 20 of 50 now)",
-        "new.py: 6 of 8 new statements have no test",
+        "new.py: 6 new statements have no test (0 of 0 covered before, 2 of 8 now)",
         "z.py: 6 new statements have no test (10 of 10 covered before, 10 of 16 now)",
         "x.py: 5 covered statements lost their tests (90 of 100 covered before, 85 of 100 now)",
         "tests: 10 before, 10 now",
@@ -316,13 +315,13 @@ def test_without_a_reference_the_percentages_decide_and_it_is_said() -> None:
     alone = replace(case({A: (100, 90)}, {A: (50, 40)}), references=())
     verdict = gates.judge_coverage(alone)
     assert (verdict.state, "10.00 points lost" in verdict.value) == (FAIL, True)
-    assert any("removed code cannot be told from lost tests" in text for text in verdict.evidence)
+    assert any("judged by percentages alone" in text for text in verdict.evidence)
 
 
 def test_a_reference_of_another_baseline_is_not_used_and_it_is_said() -> None:
     other = case({A: (100, 90)}, {A: (50, 40)})
     other = replace(other, references=(capture({A: (100, 89)}),))
-    assert any("not the capture that its baseline came from" in t for t in gates.judge_coverage(other).evidence)
+    assert any("judged by percentages alone" in text for text in gates.judge_coverage(other).evidence)
 
 
 def test_the_committed_reference_serves_where_the_nearer_one_is_of_another_baseline() -> None:
@@ -1071,7 +1070,7 @@ def test_the_drill_finds_a_limit_that_nothing_can_exceed(
     assert "sick evidence: expected fired, got quiet" in capsys.readouterr().out
 
 
-ACTIONS = dict.fromkeys(["enforce_open", "hand_over", "log_incident", "reevaluation"], lambda *_: None)
+ACTIONS = dict.fromkeys(["enforce_open", "hand_over", "reevaluation"], lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -1157,7 +1156,7 @@ def test_the_verdicts_of_a_run_are_plain_data_of_one_shape(project: Project) -> 
         "only", "judged_run", "holds", "gates", "triggers", "incidents", "coverage"
     }  # fmt: skip
     assert set(document["gates"][0]) == set("gate enforcement verdict value limit evidence remedy response".split())
-    assert set(document["triggers"][0]) == set("name state value limit evidence where digest".split())
+    assert set(document["triggers"][0]) == set("name state value limit evidence remedy where digest".split())
     assert json.loads(json.dumps(document)) == document
 
 
