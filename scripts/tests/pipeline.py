@@ -5,11 +5,12 @@
     python3.11 scripts/tests/pipeline.py test -- -k lock            this project's own tests
     python3.11 scripts/tests/pipeline.py --root ../click -- tests   the chain on another project
 
-Makes .venv from requirements.lock if it is missing or no longer matches, and gives all stages one TPR_RUN_ID
+Makes .venv from requirements.lock if it is missing or no longer matches (a project with a [build-system] in its
+pyproject.toml is installed into it, editable, with the build tools that the lock has), and gives all stages one TPR_RUN_ID
 and, where they are unset, TPR_SEED and TPR_FAILFAST_MODE. What follows -- goes to pytest untouched. Needs only
 Python 3.11 or newer. SIGINT and SIGTERM are passed on to the stage that runs.
 
-Reads:  requirements.lock.
+Reads:  requirements.lock, pyproject.toml.
 Writes: .venv; through its stages the artifacts folder; if .venv can not be made, environment_validation_fail into
         the event log there.
 Exits:  0 every stage said yes; 1 one said no; 2 one could not tell, or was stopped. The worst one counts.
@@ -49,10 +50,17 @@ PROG = "pipeline.py"
 DEFAULTS = {"TPR_SEED": "12345", "TPR_FAILFAST_MODE": "off"}
 VERDICTS = {0: "yes", 1: "no", 2: "could not tell"}
 STAMP = "pipeline.stamp"  # in .venv, what it was made from: unfinished at first, the truth last
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
 FILL = (  # what the new interpreter runs; the lock's path is added to the last
     ("-m", "ensurepip", "--default-pip"),
-    ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes", "-r"),
+    (*PIP, "--require-hashes", "-r"),
 )
+INSTALL = (
+    *PIP,
+    "--no-deps",
+    "--no-build-isolation",
+    "--editable",
+)  # built with what the lock has, so nothing unhashed
 
 
 class Stage:
@@ -276,14 +284,22 @@ def environment(platform: Path, relay: Relay, say: Say) -> Iterator[Path]:
 
 
 def stamp_of(lock: Path, venv: Path) -> str:
-    """What an environment is made from: the lock, the interpreter, and its place (its scripts name it)."""
+    """What an environment is made from: lock, project, interpreter, and its place (its scripts name it)."""
     from hashlib import sha256
 
     try:
-        digest = sha256(lock.read_bytes()).hexdigest()
+        digests = [sha256(lock.read_bytes()).hexdigest(), sha256(build_file(lock.parent)).hexdigest()]
     except OSError as error:
         raise EvidenceError(f"{lock}: cannot be read: {error.strerror}; restore it, or pass --python") from None
-    return "\n".join((digest, sys.version, sys.base_prefix, str(venv), ""))
+    return "\n".join((*digests, sys.version, sys.base_prefix, str(venv), ""))
+
+
+def build_file(platform: Path) -> bytes:
+    """The pyproject.toml of a project that is to be installed; empty if this is none."""
+    with suppress(OSError):
+        data = (platform / "pyproject.toml").read_bytes()
+        return data if b"[build-system]" in data else b""
+    return b""
 
 
 def is_ready(venv: Path, stamp: str) -> bool:
@@ -350,8 +366,10 @@ def clear(venv: Path) -> None:
 def fill(venv: Path, lock: Path, relay: Relay) -> None:
     """Run FILL; its output is kept in the environment, and quoted where it says why it failed."""
     log = venv / "pipeline.log"
-    for step in FILL:
-        line = [str(venv_python(venv)), *step, *([str(lock)] if step[-1] == "-r" else [])]
+    steps = [[*step, str(lock)] if step[-1] == "-r" else step for step in FILL]
+    steps += [[*INSTALL, str(lock.parent)]] if build_file(lock.parent) else []
+    for step in steps:
+        line = [str(venv_python(venv)), *step]
         with log.open("wb") as stream:
             code = relay.run(line, os.environ, venv, stream.fileno())
         if code:

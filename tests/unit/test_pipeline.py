@@ -318,6 +318,22 @@ def test_a_failed_making_says_why_logs_it_and_is_tried_again(
     assert pipeline.main(["--root", str(platform), "--quiet"]) == 0
 
 
+def test_a_project_that_is_built_is_installed_and_again_when_its_build_file_changes(
+    platform: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = "import pathlib, sys; pathlib.Path('installed').open('a').write(sys.argv[-1] + ' ')"
+    monkeypatch.setattr(pipeline, "INSTALL", ("-c", note))
+    for text, installed in (("[tool.x]", False), ("[build-system]", True), ("[build-system]\n[project]", True)):
+        (platform / "pyproject.toml").write_text(text)
+        assert pipeline.main(["--root", str(platform), "--quiet"]) == 0
+        found = platform / ".venv" / "installed"
+        assert found.exists() == installed
+        assert not installed or found.read_text() == f"{platform} "
+        filled = fills(platform)
+        assert pipeline.main(["--root", str(platform), "--quiet"]) == 0
+        assert fills(platform) == filled
+
+
 def test_a_missing_lock_is_one_line_and_logged(platform: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (platform / "requirements.lock").unlink()
     assert pipeline.main(["--root", str(platform)]) == 2
