@@ -5,10 +5,10 @@
     python3.11 scripts/tests/pipeline.py test -- -k lock            this project's own tests
     python3.11 scripts/tests/pipeline.py --root ../click -- tests   the chain on another project
 
-Makes .venv from requirements.lock if it is missing or no longer matches (a project with a [build-system] in its
-pyproject.toml is installed into it, editable, with the build tools that the lock has), and gives all stages one TPR_RUN_ID
-and, where they are unset, TPR_SEED and TPR_FAILFAST_MODE. What follows -- goes to pytest untouched. Needs only
-Python 3.11 or newer. SIGINT and SIGTERM are passed on to the stage that runs.
+Makes .venv from requirements.lock if it is missing or no longer matches; a project with a [build-system] in its
+pyproject.toml is installed into it, editable, with the build tools that the lock has. Gives all stages one
+TPR_RUN_ID and, where they are unset, TPR_SEED and TPR_FAILFAST_MODE. What follows -- goes to pytest untouched.
+Needs only Python 3.11 or newer. SIGINT and SIGTERM are passed on to the stage that runs.
 
 Reads:  requirements.lock, pyproject.toml.
 Writes: .venv; through its stages the artifacts folder; if .venv can not be made, environment_validation_fail into

@@ -20,9 +20,12 @@ PLAN, README = ROOT / "scripts" / "tests" / "PLAN.md", ROOT / "README.md"
 DOCUMENTS = pytest.mark.parametrize("document", [PLAN, README], ids=["PLAN.md", "README.md"])
 OTHERS_FLAGS = set(
     "--require-hashes --branch --cov --cov-branch --cov-report --junitxml --durations --help -x "
-    "--lf --ff --nf --sw --collect-only".split()
+    "--lf --ff --nf --sw --collect-only "
+    "--universal --python-version --generate-hashes --no-header".split()
 )
-OTHERS_FILES = set("coverage.py test_basic.py test_formatting.py test_make.py test_options.py run-4.xml".split())
+OTHERS_FILES = set(
+    "coverage.py test_basic.py test_formatting.py test_invariants.py test_make.py test_options.py run-4.xml".split()
+)
 PASSING = {"settings.json", "records.jsonl", "reference.json"}  # files that a run removes, or keeps to itself
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 KEY = re.compile(r"\bTPR_[A-Z_]*[A-Z]\b")
