@@ -502,13 +502,6 @@ def shown(value: object) -> str:
     return value if isinstance(value, str) else one_line(json.dumps(value, ensure_ascii=False), 200)
 
 
-def claims(e: Evidence) -> Iterator[Claim]:
-    """Everything in which two sources have to agree."""
-    parts = (capture_claims, property_claims, environment_claims, lock_claims, ladder_claims)
-    for made in (*parts, run_claims, gate_claims, plan_claims, risk_claims):
-        yield from made(e)
-
-
 def capture_claims(e: Evidence) -> Iterator[Claim]:
     """The artifacts of the capture agree with each other and with the log."""
     coverage, outcomes = e.part(BASELINE, "coverage"), e.part(BASELINE, "outcomes")
@@ -649,10 +642,12 @@ def find_gaps(e: Evidence, measured: Mapping[str, Any]) -> dict[str, list[str]]:
             if name not in e.problems and not within(value, limit):
                 said = f"{name}: {what}: expected {limit_text(limit)}, got {shown(value)}"
                 gaps.setdefault(key, []).append(said)
-    for claim in claims(e):
-        usable = claim.file not in e.problems and claim.source not in e.problems
-        if usable and canonical(claim.says) != canonical(claim.wanted):
-            gaps.setdefault(claim.criterion, []).append(str(claim))
+    parts = (capture_claims, property_claims, environment_claims, lock_claims, ladder_claims)
+    for claims in (*parts, run_claims, gate_claims, plan_claims, risk_claims):
+        for claim in claims(e):
+            usable = claim.file not in e.problems and claim.source not in e.problems
+            if usable and canonical(claim.says) != canonical(claim.wanted):
+                gaps.setdefault(claim.criterion, []).append(str(claim))
     return gaps
 
 
@@ -1136,9 +1131,11 @@ def verify(place: Path) -> list[Mismatch]:
         return [Mismatch("checkpoint", CHECKPOINT, *(stated.groups() if stated else ("a whole checkpoint", said)))]
     written = (indented(document) + "\n").encode(errors="backslashreplace")
     found = digest_mismatches("layout", place, {CHECKPOINT: sha256(written)})
-    found += file_mismatches(place, document) + log_mismatches(place)
-    if not any(mismatch.kind in ("file", "log") for mismatch in found):  # else what follows from them differs as well
-        found += section_mismatches(place, document)
+    changed = file_mismatches(place, document)
+    if (place / LOG_NAME).is_file():
+        problems = read_log(place / LOG_NAME).problems[:1]
+        changed += [Mismatch("log", LOG_NAME, "an unbroken chain", problem) for problem in problems]
+    found += changed or section_mismatches(place, document)  # what follows from a change differs as well
     try:
         made = {name: sha256(content) for name, content in derived(document, data).items()}
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -1177,12 +1174,6 @@ def file_mismatches(place: Path, document: Mapping[str, Any]) -> list[Mismatch]:
     found = digest_mismatches("file", place, listed, None if published else document["log"]["bytes"])
     strangers = set(find_files(place, "**/*") if published else find_files(place)) - {*listed, *OWN}
     return found + [Mismatch("file", path, "no file", "one that is not listed") for path in sorted(strangers)]
-
-
-def log_mismatches(place: Path) -> list[Mismatch]:
-    """The first line at which the chain breaks; the recorded head is one of the sections."""
-    problems = read_log(place / LOG_NAME).problems if (place / LOG_NAME).is_file() else []
-    return [Mismatch("log", LOG_NAME, "an unbroken chain", problem) for problem in problems[:1]]
 
 
 def section_mismatches(place: Path, document: Mapping[str, Any]) -> list[Mismatch]:
@@ -1348,18 +1339,19 @@ def beside(artifacts: Path) -> TemporaryDirectory[str]:
 
 
 def leaks(place: Path, run: Run) -> Iterator[str]:
-    """The published lines that name a path of this machine."""
+    """The published files that name a path of this machine, with the line."""
     import tempfile
 
-    mine = [run.root, run.artifacts, HERE.parents[1], Path.cwd(), Path.home(), Path(tempfile.gettempdir())]
-    places = {form for path in [*mine, Path(sys.prefix), Path(sys.base_prefix)] for form in (path, path.resolve())}
-    texts = sorted((str(path) for path in places if path != Path(path.anchor)), key=len, reverse=True)
-    forms = [re.escape(form) for text in texts for form in {text, json.dumps(text)[1:-1]}]
-    named = re.compile(rf"(?<![\w.<])(?:{'|'.join(forms)})(?![\w.-])".encode())
+    mine = [run.root, run.artifacts, HERE.parents[1], Path.cwd(), Path.home()]
+    mine += [Path(place) for place in (tempfile.gettempdir(), sys.prefix, sys.base_prefix)]
+    found = {str(form) for path in mine for form in (path, path.resolve())}
+    paths = sorted(found - {os.sep}, key=len, reverse=True)
+    named = re.compile(rf"(?<![\w.<])(?:{'|'.join(map(re.escape, paths))})(?![\w.-])".encode())
     for name in find_files(place, "**/*"):
-        for number, line in enumerate(read_file(place, name).splitlines(), 1):
-            if hit := named.search(line):
-                yield f"{name}: line {number}: expected no path of this machine, got {hit[0].decode()!r}; see PLAN.md"
+        content = read_file(place, name)
+        if hit := named.search(content):
+            line = content.count(b"\n", 0, hit.start()) + 1
+            yield f"{name}: line {line}: expected no path of this machine, got {hit[0].decode()!r}; see PLAN.md"
 
 
 def open_run(root: Path, artifacts: Path) -> Run:
@@ -1374,17 +1366,13 @@ def open_run(root: Path, artifacts: Path) -> Run:
     return run
 
 
-def parser() -> Arguments:
-    arguments = Arguments(str(__doc__), "emit_checkpoint")
-    publish_help = "copy the checkpoint with its evidence to artifacts/foundation"
-    arguments.add_argument("--publish", action="store_true", help=publish_help)
-    verify_help = "recompute a checkpoint; writes nothing"
-    arguments.add_argument("--verify", nargs="?", const=False, type=folder, metavar="DIR", help=verify_help)
-    return arguments
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    parser = Arguments(str(__doc__), "emit_checkpoint")
+    publish_help = "copy the checkpoint with its evidence to artifacts/foundation"
+    parser.add_argument("--publish", action="store_true", help=publish_help)
+    verify_help = "recompute a checkpoint; writes nothing"
+    parser.add_argument("--verify", nargs="?", const=False, type=folder, metavar="DIR", help=verify_help)
+    args = parser.parse_args(argv)
     artifacts = (args.artifacts or args.root / "artifacts").absolute()
     try:
         if args.verify is None:
