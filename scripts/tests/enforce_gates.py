@@ -28,10 +28,11 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import count
+from math import ceil
 from pathlib import Path
 from types import NoneType
 
@@ -430,34 +431,51 @@ class Case:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric then and now. `drop`: points lost that removed code does not explain; negative where it rose."""
+    """One metric then and now, and on its way to the target."""
 
     metric: str
     promised: Fraction
     now: Counts
-    drop: Fraction
-    tolerance: Fraction
-    target: Fraction | None
+    percent: Fraction
+    drop: Fraction  # points lost that removed code does not explain; negative where it rose
+    dropped: bool  # by more than the tolerance
+    target: Fraction  # 0 where there is none
     missed: bool  # the target, after its horizon
-
-    @property
-    def dropped(self) -> bool:
-        return self.drop > self.tolerance
+    due_today: Fraction
+    to_gain: int  # statements or branches
+    days_left: int
+    proposed_horizon: str  # when the target is reached from here at the pace that was promised
 
 
 def compare(case: Case) -> list[Comparison]:
-    found = []
-    for metric, now in case.capture.totals.items():
-        if metric not in case.ladder.baseline:
-            continue
-        promised, target = case.ladder.baseline[metric], case.ladder.target.get(metric)
-        drop = promised - now.percent
-        if case.reference:
-            removed = removed_covered(case.reference.files[metric], case.capture.files[metric])
-            drop = unexplained_drop(case.reference.totals[metric], now, removed)
-        missed = target is not None and case.today > case.ladder.horizon and now.percent < target
-        found.append(Comparison(metric, promised, now, drop, case.ladder.tolerance, target, missed))
-    return found
+    return [compare_metric(case, metric) for metric in case.capture.totals if metric in case.ladder.baseline]
+
+
+def compare_metric(case: Case, metric: str) -> Comparison:
+    ladder, now, today = case.ladder, case.capture.totals[metric], case.today
+    promised, target, percent = ladder.baseline[metric], ladder.target.get(metric, Fraction(0)), now.percent
+    drop = promised - percent
+    if case.reference:
+        removed = removed_covered(case.reference.files[metric], case.capture.files[metric])
+        drop = unexplained_drop(case.reference.totals[metric], now, removed)
+    span, passed = (ladder.horizon - ladder.recorded).days, (today - ladder.recorded).days
+    rise, gap = target - promised, max(Fraction(0), target - percent)
+    days = ceil(gap * span / rise) if rise > 0 and span > 0 else 0
+    arrival = date.fromordinal(min(today.toordinal() + days, date.max.toordinal()))
+    return Comparison(
+        metric,
+        promised,
+        now,
+        percent,
+        drop,
+        dropped=drop > ladder.tolerance,
+        target=target,
+        missed=today > ladder.horizon and percent < target,
+        due_today=promised + rise * Fraction(min(max(passed, 0), span), span) if span > 0 else target,
+        to_gain=max(0, ceil(target * now.valid / 100) - now.covered),
+        days_left=(ladder.horizon - today).days,
+        proposed_horizon=str(max(ladder.horizon, arrival) if gap else ladder.horizon),
+    )
 
 
 def removed_covered(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> int:
@@ -564,63 +582,32 @@ def judge_coverage(case: Case) -> Row:
     state = FAIL if lowered or fallen or any(row.missed for row in rows) else PASS
     accept = one_line(" ".join([again, "--rebaseline", "--reason", "TEXT", *case.capture.scope]))
     remedy = f"test what is named here, or accept it: {accept}"
+    value = "; ".join(comparison_text(row, case.ladder.tolerance) for row in rows)
     where = tuple(dict.fromkeys(loss.path for row in fallen for loss in losses(case, row.metric)))
-    return Row(
-        "coverage", state, "; ".join(map(comparison_text, rows)), limit, tuple(evidence), remedy, where, digest
-    )
+    return Row("coverage", state, value, limit, tuple(evidence), remedy, where, digest)
 
 
-def comparison_text(row: Comparison) -> str:
-    lost = f"{apart(row.drop, row.tolerance)[0]} points lost" if row.drop > 0 else "nothing lost"
-    measured = decimal(row.now.percent, 2) if row.target is None else apart(row.now.percent, row.target)[0]
-    return f"{row.metric} {measured} % ({row.now}), {lost}"
+def comparison_text(row: Comparison, tolerance: Fraction) -> str:
+    lost = f"{apart(row.drop, tolerance)[0]} points lost" if row.drop > 0 else "nothing lost"
+    return f"{row.metric} {apart(row.percent, row.target)[0]} % ({row.now}), {lost}"
 
 
 def findings(row: Comparison, case: Case) -> Iterator[str]:
     """What there is to say about one metric: its drop and where, its missed target, a fall that is no drop."""
+    allowed = case.ladder.tolerance
     if row.dropped:
-        lost, tolerance = apart(row.drop, row.tolerance)
-        yield f"{row.metric}: {lost} points lost, {tolerance} allowed"
+        yield "{}: {} points lost, {} allowed".format(row.metric, *apart(row.drop, allowed))
         worst = losses(case, row.metric)
         yield from map(str, worst[:NAMED])
         if len(worst) > NAMED:
             yield f"{len(worst) - NAMED} more files lost {METRICS[row.metric]}"
-    if row.missed and row.target is not None:
-        now, target = apart(row.now.percent, row.target)
+    if row.missed:
+        now, target = apart(row.percent, row.target)
         yield f"{row.metric}: {now} %, but {target} % was to be reached by {case.ladder.horizon}"
-    fell = row.promised - row.now.percent
-    if fell > row.tolerance >= row.drop:
+    fell = row.promised - row.percent
+    if fell > allowed >= row.drop:
         explained = decimal(fell - max(row.drop, Fraction(0)), 2)
         yield f"{row.metric}: the percentage fell by {decimal(fell, 2)} points; removed code explains {explained}"
-
-
-def outlook(case: Case, row: Comparison) -> dict[str, Any]:
-    """One metric in numbers: what was promised, what is, and the way to the target at the pace that was promised."""
-    ladder, target = case.ladder, row.target if row.target is not None else row.promised
-    span, passed = (ladder.horizon - ladder.recorded).days, (case.today - ladder.recorded).days
-    share = Fraction(min(max(passed, 0), span), span) if span > 0 else 1
-    gap, rise = max(Fraction(0), target - row.now.percent), target - row.promised
-    wanted = int(-(-target * row.now.valid // 100))
-    horizon = ladder.horizon
-    if gap and rise > 0 and span > 0:
-        with suppress(OverflowError):
-            horizon = max(horizon, case.today + timedelta(days=int(-(-gap * span // rise))))
-    return {
-        "metric": row.metric,
-        "baseline_percent": float(row.promised),
-        "percent": float(row.now.percent),
-        "valid": row.now.valid,
-        "covered": row.now.covered,
-        "lost_points": float(row.drop),
-        "dropped": row.dropped,
-        "target": float(target),
-        "target_missed": row.missed,
-        "due_today": float(row.promised + rise * share),
-        "points_to_gain": float(gap),
-        f"{METRICS[row.metric]}_to_gain": max(0, wanted - row.now.covered),
-        "days_left": (ladder.horizon - case.today).days,
-        "proposed_horizon": str(horizon),
-    }
 
 
 def judge_environment(
@@ -679,7 +666,7 @@ def judge_properties(results: Document) -> Row:
     doubts += ["these were fuzz runs, without a seed"] * (results.get("mode") != "deterministic")
     doubts += [f"{PROPERTY_RUNS - runs} runs are missing"] * (runs < PROPERTY_RUNS)
     doubts += ["another seed changed nothing, so equal examples prove nothing"] * (
-        not pick(results, "control", dict).get("shown")
+        not (results.get("control") or {}).get("shown")
     )
     return Row("properties", UNKNOWN if doubts else PASS, value, limit, tuple(doubts), again)
 
@@ -1225,9 +1212,8 @@ def recapture(evidence: Evidence, quiet: bool, into: Path) -> Capture | str:
 
 def untested_functions(run: Run, case: Case) -> list[dict[str, Any]]:
     """The functions that would close the gap to the target, the largest first, of the files that miss the most."""
-    now, target = case.capture.totals["line"], case.ladder.target.get("line", Fraction(0))
-    gap = target * now.valid / 100 - now.covered
-    if gap <= 0:
+    gap = compare_metric(case, "line").to_gain
+    if not gap:
         return []
     missed = missed_lines(run.artifacts / "coverage.xml", sorted(case.capture.files["line"], key=len))
     missed.sort(key=lambda row: -len(row[1]))
@@ -1272,9 +1258,10 @@ def functions_of(path: str, root: Path, lines: Sequence[int]) -> list[dict[str, 
 
 def in_numbers(case: Case) -> dict[str, Any]:
     """Coverage then and now, lost where, and the way to the target."""
-    rows, verdict = [] if obstacles(case) else compare(case), judge_coverage(case)
+    rows = [] if obstacles(case) else compare(case)
+    facts = [{k: float(v) if isinstance(v, Fraction) else v for k, v in asdict(row).items()} for row in rows]
     lost = [asdict(loss) for row in rows for loss in losses(case, row.metric)]
-    return {"verdict": verdict.state, "metrics": [outlook(case, row) for row in rows], "losses": lost}
+    return {"verdict": judge_coverage(case).state, "metrics": facts, "losses": lost}
 
 
 def enforce(run: Run, settings: Settings) -> int:
@@ -1294,10 +1281,11 @@ def enforce(run: Run, settings: Settings) -> int:
     code = 2 if problems else int(not holds)
     log_verdicts(evidence, verdicts, triggers, code)
     if not settings.quiet:
-        print("\n".join([*table(verdicts, triggers), *advice(details)]))
+        lines = [*table(verdicts, triggers), *advice(details)]
         if opened:
-            print(f"open incidents: {named(opened)}; fail-fast is forced off until they are resolved:")
-            print(f"{SCRIPTS}/enforce_gates.py --resolve {one_line(opened[0])} --reason TEXT")
+            lines += [f"open incidents: {named(opened)}; fail-fast is forced off until they are resolved:"]
+            lines += [f"{SCRIPTS}/enforce_gates.py --resolve {one_line(opened[0])} --reason TEXT"]
+        show("\n".join(lines))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(workflow_commands(verdicts, triggers)), file=sys.stderr)
     for problem in problems:
@@ -1322,6 +1310,13 @@ def log_verdicts(evidence: Evidence, verdicts: Sequence[Row], triggers: Sequence
     log.info("coverage_ladder_recorded", gates=gates, triggers=states, exit=code)
 
 
+def show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # its reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def table(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
     """The rows for people: one line each, and below it what there is to say."""
     for title, rows in (("gate", verdicts), ("trigger", triggers)):
@@ -1336,10 +1331,9 @@ def table(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
 
 def advice(details: Document) -> Iterator[str]:
     for row in details.get("metrics", ()):
-        key = METRICS[row["metric"]]
-        if gain := row[f"{key}_to_gain"]:
+        if row["to_gain"]:
             when = f"{row['days_left']} days left" if row["days_left"] >= 0 else f"{-row['days_left']} days late"
-            gap = f"{row['points_to_gain']:.2f} points or {gain} {key} to gain"
+            gap = f"{row['target'] - row['percent']:.2f} points or {row['to_gain']} {METRICS[row['metric']]} to gain"
             yield f"{row['metric']}: target {row['target']:.2f} %, {gap}, {when}; due today {row['due_today']:.2f} %"
     if functions := details.get("functions"):
         yield "most to gain in: " + named(
@@ -1368,7 +1362,7 @@ def drill(run: Run, settings: Settings) -> int:
             run.log.warning("risk_trigger", drill=True, trigger=name, state=row.state, **facts)
             rows.append(row)
     if not settings.quiet:
-        print("\n".join(table([], rows)))
+        show("\n".join(table([], rows)))
     return int(any(row.evidence for row in rows))
 
 
@@ -1472,7 +1466,7 @@ def replay(run: Run, settings: Settings, history: Path) -> int:
     counts = {f"{row['trigger']} {row['limit']}": row["fired"] for row in rows}
     run.log.info("coverage_ladder_recorded", replayed=len(stored), fired=counts)
     if not settings.quiet:
-        print(replay_table(rows, len(stored)))
+        show(replay_table(rows, len(stored)))
     return 0
 
 
@@ -1541,7 +1535,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = Run("enforce_gates", args.root, (args.artifacts or args.root / "artifacts").absolute())
         if args.resolve:
             said = resolve(run, args.resolve, args.reason.strip(), settings.github_env)
-            print("" if args.quiet else said)
+            show("" if args.quiet else said)
             return 0
         if args.drill:
             return drill(run, settings)
