@@ -182,6 +182,13 @@ def named(items: Sequence[str]) -> str:
     return ", ".join(map(one_line, items[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
+def command(script: str, *words: str) -> str:
+    """A remedy to paste."""
+    from shlex import join
+
+    return one_line(f"{SCRIPTS}/{script} {join(words)}".rstrip(), 2000)
+
+
 def short(digest: str | None) -> str:
     return digest.removeprefix("sha256:")[:12] if digest else "none"
 
@@ -568,10 +575,9 @@ def judge_coverage(case: Case) -> Row:
         f"at most {points(case.ladder.tolerance)} lost; the target by {case.ladder.horizon}",
         case.capture.digest,
     )
-    again = f"{SCRIPTS}/{CAPTURE}"
     if reasons := obstacles(case):
-        words = one_line(" ".join([again, *(case.reference or case.capture).scope]))
-        return Row("coverage", UNKNOWN, "not comparable", limit, reasons, words, digest=digest)
+        remedy = command(CAPTURE, *(case.reference or case.capture).scope)
+        return Row("coverage", UNKNOWN, "not comparable", limit, reasons, remedy, digest=digest)
     rows, lowered = compare(case), lowered_by_hand(case)
     fallen = [row for row in rows if row.dropped]
     evidence = [*lowered, *(text for row in rows for text in findings(row, case))]
@@ -580,7 +586,7 @@ def judge_coverage(case: Case) -> Row:
     elif fallen:
         evidence.append(f"tests: {case.reference.tests} before, {case.capture.tests} now")
     state = FAIL if lowered or fallen or any(row.missed for row in rows) else PASS
-    accept = one_line(" ".join([again, "--rebaseline", "--reason", "TEXT", *case.capture.scope]))
+    accept = command(CAPTURE, "--rebaseline", "--reason", "TEXT", *case.capture.scope)
     remedy = f"test what is named here, or accept it: {accept}"
     value = "; ".join(comparison_text(row, case.ladder.tolerance) for row in rows)
     where = tuple(dict.fromkeys(loss.path for row in fallen for loss in losses(case, row.metric)))
@@ -660,7 +666,7 @@ def judge_properties(results: Document) -> Row:
     limit, value = f"0 in {PROPERTY_RUNS} runs", f"{false} false failures, {mismatches} mismatches in {runs} runs"
     again = f"{SCRIPTS}/aggregate_properties.py --runs {PROPERTY_RUNS}"
     if false or mismatches:
-        alone = " ".join([again, "--", *map(one_line, flaky[:NAMED])])
+        alone = command("aggregate_properties.py", "--", *flaky[:NAMED])
         return Row("properties", FAIL, value, limit, (f"not to be believed: {named(flaky)}",), alone)
     doubts = ["the runs were partial"] * bool(results.get("partial"))
     doubts += ["these were fuzz runs, without a seed"] * (results.get("mode") != "deterministic")
@@ -721,7 +727,7 @@ def judge_integrity(held: int, wrong: Sequence[str], absent: Sequence[str]) -> R
 def coverage_trigger(case: Case) -> Row:
     """Fires where the gate fails for a drop alone. It rests on one run, so it is to be confirmed by another."""
     row = judge_coverage(replace(case, ladder=replace(case.ladder, target={}, reason="set aside")))
-    return replace(row, state={PASS: QUIET, FAIL: FIRED}.get(row.state, UNKNOWN))
+    return replace(row, state={PASS: QUIET, FAIL: FIRED}.get(row.state, UNKNOWN), remedy="")
 
 
 @dataclass(frozen=True)
@@ -1326,7 +1332,7 @@ def table(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:
             yield f"{row.name:<13}{kind:<10}{row.state:<19}{one_line(row.value)}"
             good, more = row.state in (PASS, QUIET), {"limit": row.limit, "remedy": row.remedy}
             texts = [*row.evidence, *(f"{key}: {text}" for key, text in more.items() if text and not good)]
-            yield from (f"{'':<23}{one_line(text)}" for text in texts)
+            yield from (f"{'':<23}{one_line(text, 2000)}" for text in texts)
 
 
 def advice(details: Document) -> Iterator[str]:

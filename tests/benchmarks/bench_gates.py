@@ -81,13 +81,7 @@ PROJECTS = (
         "attrs",
         "src/attr",
         "",
-        (
-            "-q",
-            "tests",
-            "--ignore=tests/test_make.py",
-            "--ignore=tests/test_funcs.py",
-            "--ignore=tests/test_dunders.py",
-        ),
+        ("-q", "tests", *(f"--ignore=tests/test_{name}.py" for name in ("make", "funcs", "dunders", "converters"))),
         ("_MaxLengthValidator", "max_len", "_MinLengthValidator", "min_len"),
         ("is_callable", "matches_re"),
         ("src/attr/_make.py", "_determine_attrs_eq_order"),
@@ -131,7 +125,7 @@ def without_tests(source: str, names: Sequence[str]) -> str:
             found += [node] if whole else hit
     source = cut(source, found)
     for name in names:
-        source = re.sub(rf"^from [\w.]+ import {name}\n", "", source, flags=re.MULTILINE)
+        source = re.sub(rf"^(?:from [\w.]+ import {name}|    {name},)\n", "", source, flags=re.MULTILINE)
     return source
 
 
