@@ -242,7 +242,6 @@ BUCKETS = (
     (0.1, "10 to 100 ms"),
     (1.0, "0.1 to 1 s"),
     (10.0, "1 to 10 s"),
-    (float("inf"), "10 s or more"),
 )
 SUMMARY_LIMIT = 1024 * 1024  # bytes that a workflow step may show
 ANNOTATIONS = 10  # that a workflow step may make
@@ -758,7 +757,7 @@ def picked(document: object, keys: str) -> dict[str, Any]:
 def metrics_section(e: Evidence) -> dict[str, Any]:
     baseline, ladder, tests = e.documents.get(BASELINE), e.documents.get(LADDER), e.rows(DURATIONS, "tests")
     slowest = sorted(tests, key=lambda row: (-(number(row.get("seconds")) or 0.0), str(row.get("id"))))[:SHOWN]
-    limits = [limit for limit, _ in BUCKETS]
+    limits, labels = [limit for limit, _ in BUCKETS], [*(label for _, label in BUCKETS), "10 s or more"]
     counts = Counter(bisect_right(limits, number(row.get("seconds")) or 0.0) for row in tests)
     return {
         **picked(baseline, "outcomes flakes markers capture population"),
@@ -766,7 +765,7 @@ def metrics_section(e: Evidence) -> dict[str, Any]:
         "coverage": {key: value for key, value in e.part(BASELINE, "coverage").items() if key != "files"},
         "slowest": [picked(row, "id seconds") for row in slowest],
         "tests": len(tests),
-        "distribution": {label: counts[place] for place, (_, label) in enumerate(BUCKETS)},
+        "distribution": {label: counts[place] for place, label in enumerate(labels)},
         "ladder": picked(ladder, "baseline target tolerance horizon"),
         "steps": {
             "baseline": picked(dig(ladder, "baseline"), "line branch"),
