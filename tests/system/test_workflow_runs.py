@@ -199,6 +199,35 @@ def test_a_coverage_drop_stops_before_the_checkpoint(adopted: Adopted) -> None:
     assert failed_gates(adopted) == ["coverage"]
 
 
+VOLATILE = {"generated_at", "sha256", "digest"}  # all in which two runs of one commit may differ: times, and digests
+
+
+def lasting(value: object) -> object:
+    """A document without what is volatile, at any depth."""
+    if isinstance(value, list):
+        return [lasting(item) for item in value]
+    if isinstance(value, dict):
+        return {key: lasting(item) for key, item in value.items() if key not in VOLATILE}
+    return value
+
+
+def test_the_workflow_and_the_pipeline_come_to_one_verdict(adopted: Adopted) -> None:
+    shorten(adopted)
+    assert adopted.run("push")["gates"] == "succeeded"
+    command = [
+        sys.executable,
+        "scripts/tests/pipeline.py",
+        "--quiet",
+        "--python",
+        str(adopted.venv / "bin" / "python"),
+    ]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("TPR_", "GITHUB_"))}
+    environ["TPR_RUN_ID"] = "1-1"
+    subprocess.run(command, cwd=adopted.root, env=environ, stdout=subprocess.DEVNULL, check=False, timeout=600)
+    there = lasting(read_artifact(adopted.evidence / "gate.verdicts.json"))
+    assert there == lasting(read_artifact(adopted.root / "artifacts" / "gate.verdicts.json"))
+
+
 def test_the_nightly_search_runs(adopted: Adopted) -> None:
     assert adopted.run("workflow_dispatch", "--input", "examples=20", workflow="nightly-fuzz.yml") == {
         "fuzz": "succeeded"
