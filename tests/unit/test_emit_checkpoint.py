@@ -306,17 +306,8 @@ def test_every_reason_code_has_to_be_drilled(artifacts: Path) -> None:
 
 
 def test_evidence_of_an_older_run_is_refused(artifacts: Path) -> None:
-    found = unmet(artifacts, "chain-2")
-    assert (
-        len(
-            [
-                text
-                for text in found["RUN"].missing
-                if "run_id: expected chain-2 of the judged run, got chain-1" in text
-            ]
-        )
-        == 7
-    )
+    missing = unmet(artifacts, "chain-2")["RUN"].missing
+    assert [text.split(": ")[0] for text in missing] == list(script.ONE_RUN)
 
 
 def test_an_edited_artifact_is_refused_by_its_digest(artifacts: Path) -> None:
@@ -668,21 +659,8 @@ def test_an_advisory_gate_that_fails_is_a_warning(root: Path) -> None:
 
 
 HOSTILE = [
-    *(
-        "a|b",
-        "`x`",
-        "<script>",
-        "[x](http://a.b)",
-        "![x](y)",
-        "**x**",
-        "a\\|b",
-        "$x$",
-        "&lt;",
-        "#1",
-        "\u202eabc",
-        " x ",
-    ),
-    *("", "```", "||", "@you www.a.b a@b.c :smile:", "x`", "a``b"),
+    *("a|b", "`x`", "<script>", "[x](http://a.b)", "![x](y)", "**x**", "a\\|b", "$x$", "&lt;", "#1", "\u202eabc"),
+    *("", " x ", "```", "||", "@you www.a.b a@b.c :smile:", "x`", "a``b"),
 ]
 
 
