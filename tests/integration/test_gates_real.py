@@ -44,7 +44,7 @@ def commit(root: Path) -> None:
 
 
 def collect(root: Path) -> int:
-    quick = ("-p", "no:hypothesispytest", "-p", "no:cacheprovider")  # the scope of every capture here
+    quick = ("-p", "no:hypothesispytest", "-p", "no:cacheprovider", "-p", "no:randomly")  # the scope of every capture
     return run("collect_metrics.py", root, "--quiet", "--skip", "flakes", "--", *quick)[0]
 
 

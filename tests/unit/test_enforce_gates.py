@@ -267,6 +267,15 @@ def test_data_that_cannot_be_compared_never_passes_and_never_rolls_back(change: 
         assert any(text.startswith(said) for text in verdict.evidence)
 
 
+def test_a_remedy_asks_for_the_same_capture_and_can_be_pasted() -> None:
+    scope = ("--source", "src", "--", "-k", "not slow")
+    judged = case({A: (100, 90)}, {A: (100, 80)}, scope=scope)
+    for references, words in (((), "--rebaseline --reason TEXT "), ((capture({A: (100, 90)}, scope=scope),), "")):
+        partial = replace(judged.capture, partial="killed" if references else None)
+        remedy = gates.judge_coverage(replace(judged, references=references, capture=partial)).remedy
+        assert remedy.endswith(f"scripts/tests/collect_metrics.py {words}--source src -- -k 'not slow'")
+
+
 def test_the_files_that_lost_most_are_named_first_with_what_they_lost() -> None:
     before = {"x.py": (100, 90), "y.py": (50, 50), "z.py": (10, 10)}
     after = {"x.py": (100, 85), "y.py": (50, 20), "z.py": (16, 10), "new.py": (8, 2)}
@@ -410,8 +419,9 @@ def results(**changes: Any) -> dict[str, Any]:
         ({"partial": "interrupted"}, UNKNOWN),
         ({"mode": "fuzz"}, UNKNOWN),
         ({"control": {"shown": False}}, UNKNOWN),
+        ({"control": None}, UNKNOWN),
     ],
-    ids=["stable", "false failure", "mismatch", "few runs", "partial", "fuzz", "no control"],
+    ids=["stable", "false failure", "mismatch", "few runs", "partial", "fuzz", "deaf control", "no control"],
 )
 def test_the_properties_gate(change: dict[str, Any], verdict: str) -> None:
     assert gates.judge_properties(results(**change)).state == verdict
