@@ -8,7 +8,7 @@ stream of generated examples of every test: a digest that differs between runs i
 more run with another seed shows that the digest tells inputs apart. --fuzz searches instead: no seed, more
 examples, a kept example database; each finding is replayed in a fresh process before it is reported.
 
-Reads:  the project under --root; TPR_SEED, TPR_PROPERTY_RUNTIME_THRESHOLD_MS; --against FILE, an earlier result.
+Reads:  the project under --root; TPR_SEED, TPR_PROPERTY_RUNTIME_THRESHOLD_MS.
 Writes: property.results.json; with --fuzz into ROOT/artifacts/fuzz, which keeps the database too. Needs Hypothesis
         6.141 or newer. The project is not touched; what its own settings profile says holds, but for the seed.
 Exits:  0 all passed, identical, within the threshold; 1 falsified, mismatch, false failure, crash, too slow;
@@ -21,12 +21,14 @@ import argparse
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -34,19 +36,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from events import Arguments, EvidenceError, Run, complain, one_line, read_artifact
+from events import Arguments, EvidenceError, Run, complain, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 RESULTS = "property.results.json"
-RESULTS_VERSION = "1.0"  # 1.0 first
+RESULTS_VERSION = "1.1"  # 1.1: no comparison with an earlier result; 1.0 first
 
 FALSE_FAILURES = ("deadline", "health_check", "flaky", "unsatisfiable")
 COMPLETE = ("passed", "falsified", "xfailed")  # outcomes whose stream of examples came to its own end
 SEARCH = ("reuse", "generate", "target")  # phases that give examples; shrinking only makes a known one smaller
 TEXT_LIMIT = 300  # characters kept of one example
 FUZZ_EXAMPLES = 2000
+CIRCUMSTANCES = ("python", "hypothesis", "pytest", "profile", "files", "local_modules")  # they shape the inputs
 # Options of pytest and its plugins that would stop, spread, repeat or shuffle a run, or write into the project.
 SILENCED: dict[str, Any] = {
     "maxfail": 0,
@@ -92,8 +95,6 @@ class Settings:
     seed: int | None
     examples: int | None  # None: not fuzzing
     threshold_ms: float
-    patience: float
-    against: dict[str, Any] | None
     quiet: bool
     pytest_args: tuple[str, ...]
     allow_none: bool = False
@@ -105,31 +106,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one process is to run; travels to it as JSON."""
+    """One run to be made; its processes get it as JSON."""
 
+    number: int
+    purpose: str  # run, control, or what is asked afterwards: trace, cause, replay
     profile: str
     pytest_args: tuple[str, ...]
     seed: int | None
-    examples: int | None
-    database: str
+    examples: int | None = None
+    database: str = ""
     records: str = ""
     files: tuple[str, ...] | None = None  # None: find the tests first
     keep: tuple[str, ...] | None = None
     skip: tuple[str, ...] = ()
-    reference: str = ""  # file of the first run's example hashes; empty: be the first run, keep texts
+    known: Mapping[str, str] = field(default_factory=dict)  # first run's digests: what is the same need not be said
     trace: bool = False  # say each example before it runs
+    hash_seed: str = ""
     seeds: Mapping[str, int] = field(default_factory=dict)  # a test's own seed, and
     blobs: Mapping[str, str] = field(default_factory=dict)  # its @reproduce_failure line, to replay a finding
-
-
-@dataclass(frozen=True)
-class Order:
-    """A run to be made."""
-
-    number: int
-    plan: Plan
-    purpose: str = "run"
-    hash_seed: str = ""
 
 
 @dataclass
@@ -145,8 +139,9 @@ class Result:
     invalid: int = 0
     max_examples: int = 0
     digest: str = ""
+    stream: list[list[str]] = field(default_factory=list)  # of each example: hash so far, text, choices
     falsifying: list[dict[str, Any]] = field(default_factory=list)
-    diverged: dict[str, Any] | None = None  # the first example that is not the first run's
+    tried: str = ""  # the last example before a crash, if examples were traced
     seed: int | None = None  # Hypothesis's own choice, where none is given
     deaf: str = ""  # what makes the test ignore the seed
 
@@ -159,7 +154,7 @@ class Result:
         return self.outcome == "falsified"
 
     @property
-    def stream(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str]:
         return self.digest, self.outcome
 
 
@@ -167,20 +162,21 @@ class Result:
 class Trial:
     """One run: what its process (or, after a crash, its processes) recorded."""
 
-    number: int
-    seed: int | None
-    purpose: str = "run"
+    plan: Plan
     seconds: float = 0.0
     results: dict[str, Result] = field(default_factory=dict)
-    examples: dict[str, list[list[str]]] = field(default_factory=dict)  # of a first run: hash, text, choices
-    found: tuple[str, ...] | None = None
+    found: tuple[str, ...] = ()
     stopped: bool = False  # other test modules were imported beside the property tests', so none was run
     facts: dict[str, Any] = field(default_factory=dict)  # versions, profile, files, local modules
-    uncollected: list[dict[str, Any]] = field(default_factory=list)
+    uncollected: dict[str, dict[str, Any]] = field(default_factory=dict)
     in_flight: str | None = None
     trying: str = ""
     exit: int | None = None
     problem: str | None = None  # why this is not a whole run
+
+    @property
+    def number(self) -> int:
+        return self.plan.number
 
 
 @dataclass(frozen=True)
@@ -207,39 +203,31 @@ def read_records(trial: Trial, lines: Iterable[bytes]) -> None:
     """Add what one process recorded to its run."""
     trial.in_flight = trial.exit = None
     for line in lines:
-        if line.startswith(b'"'):  # an example like the first run's
-            continue
         with contextlib.suppress(ValueError):  # the process died while it wrote
             take_row(trial, json.loads(line))
 
 
-def take_row(trial: Trial, row: Any) -> None:
-    if isinstance(row, list):
-        trial.examples[trial.in_flight or ""].append(row)
-    elif "start" in row:
-        trial.in_flight = row["start"]
-        trial.examples[row["start"]] = []
+def take_row(trial: Trial, row: Mapping[str, Any]) -> None:
+    if "start" in row:
+        trial.in_flight, trial.trying = row["start"], ""
     elif "trying" in row:
         trial.trying = row["trying"]
     elif "id" in row:
         trial.in_flight = None
         trial.results[row["id"]] = Result(**row)
     elif "found" in row:
-        trial.found = trial.found or tuple(row["found"])
-        trial.stopped = row["stopped"]
+        trial.found, trial.stopped = tuple(row["found"]), row["stopped"]
     elif "uncollected" in row:
-        trial.uncollected.append(row["uncollected"])
-    elif "abort" in row:
-        trial.problem = row["abort"]
-    elif "exit" in row:
-        trial.exit = row["exit"]
-    trial.facts |= row.get("facts", {}) if isinstance(row, dict) else {}
+        trial.uncollected[row["uncollected"]["id"]] = row["uncollected"]
+    trial.problem = row.get("abort", trial.problem)
+    trial.exit = row.get("exit", trial.exit)
+    trial.facts |= row.get("facts", {})
 
 
 def mismatches(trial: Trial, first: Trial) -> list[str]:
     """The tests whose inputs or outcome are not those of the first run; a run cut short tells nothing."""
     pairs = ((result, first.results.get(name)) for name, result in trial.results.items())
-    return [now.id for now, then in pairs if then and now.complete and then.complete and now.stream != then.stream]
+    return [now.id for now, then in pairs if then and now.complete and then.complete and now.key != then.key]
 
 
 def stream_groups(rows: Mapping[int, Result]) -> list[tuple[tuple[str, str], list[int]]]:
@@ -247,7 +235,7 @@ def stream_groups(rows: Mapping[int, Result]) -> list[tuple[tuple[str, str], lis
     groups: dict[tuple[str, str], list[int]] = {}
     for number, result in rows.items():
         if result.complete:
-            groups.setdefault(result.stream, []).append(number)
+            groups.setdefault(result.key, []).append(number)
     return sorted(groups.items(), key=lambda group: (-len(group[1]), group[1]))
 
 
@@ -286,10 +274,10 @@ def control_text(result: Result, other: Result | None) -> str:
     return "every input tried" if result.examples < result.max_examples else "unexplained"
 
 
-def likely_cause(modules: Sequence[str], same_inputs: bool, steady: bool, same_choices: bool) -> str:
+def likely_cause(changed: str, same_inputs: bool, steady: bool, same_choices: bool) -> str:
     """Why two runs differ, as far as it can be told. `steady`: they agree under a fixed hash seed."""
-    if modules:
-        return f"other local modules were imported: {', '.join(modules)}"
+    if changed:
+        return changed
     if same_inputs:
         return "the same inputs, another outcome: the test depends on time, order or other outside state"
     if steady:
@@ -298,26 +286,26 @@ def likely_cause(modules: Sequence[str], same_inputs: bool, steady: bool, same_c
     return f"{how}: wall clock, random numbers of its own, addresses or other outside state in the strategy"
 
 
-def cause_between(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
-    """Why two results, perhaps of two machines, differ: the first of their circumstances that does."""
-    for name in ("seed", "python", "hypothesis", "profile", "files", "local_modules"):
-        if (new := now.get(name)) != (old := then.get(name)):
-            if isinstance(new, dict) and isinstance(old, dict):
-                odd = sorted(key for key in {*new, *old} if new.get(key) != old.get(key))
-                return f"{name.replace('_', ' ')} differ: {', '.join(odd)}"
-            return f"{name}: {old} then, {new} now"
-    return "nothing recorded differs: wall clock, hash order or other outside state in the strategy"
+def changed_fact(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
+    """The first circumstance in which two runs differ; empty if there is none."""
+    for name in CIRCUMSTANCES:
+        new, old = now.get(name), then.get(name)
+        if new and old and new != old:
+            if isinstance(new, str):
+                return f"{name}: {old} then, {new} now"
+            odd = sorted(key for key in {*new, *old} if new.get(key) != old.get(key))
+            return f"{name.replace('_', ' ')} differ: {', '.join(odd)}"
+    return ""
 
 
 def results_body(evidence: Evidence) -> dict[str, Any]:
     """The artifact's body: pure arithmetic over the evidence."""
     settings, first = evidence.settings, evidence.first
-    names = {*(first.found or ()), *(name for trial in evidence.trials for name in trial.results)}
+    names = {*first.found, *(name for trial in evidence.trials for name in trial.results)}
     tests = [test_row(evidence, name) for name in sorted(names)]
     outcomes = Counter(result.outcome for trial in evidence.trials for result in trial.results.values())
     false = outcomes["false_failure"]
     observed = false + sum(outcomes[name] for name in COMPLETE)
-    circumstances = {"seed": settings.seed, **first.facts}
     return {
         "mode": "fuzz" if settings.fuzz else "deterministic",
         "partial": evidence.partial,
@@ -333,9 +321,8 @@ def results_body(evidence: Evidence) -> dict[str, Any]:
         },
         "mismatches": sum("mismatch" in row["problems"] for row in tests),
         "control": control_body(evidence),
-        "against": against_body(settings.against, circumstances, tests),
-        "circumstances": circumstances,
-        "uncollected": first.uncollected,
+        "circumstances": first.facts,
+        "uncollected": list(first.uncollected.values()),
         "per_run": [run_row(trial, first) for trial in evidence.trials],
         "tests": tests,
     }
@@ -383,7 +370,7 @@ def failure_rows(rows: Mapping[int, Result], trace: str | None) -> list[dict[str
             "kind": kind,
             "runs": [number for number, _ in hits],
             "message": hits[0][1],
-            "example": trace if kind in ("crashed", "hung") else None,
+            "example": trace if kind == "crashed" else None,
         }
         for kind, hits in found.items()
     ]
@@ -414,7 +401,7 @@ def control_body(evidence: Evidence) -> dict[str, Any] | None:
     digests = [result.digest for result in first.results.values() if result.complete and result.examples]
     compared = {text for text in texts.values() if text != "not compared"}
     return {
-        "seed": other.seed,
+        "seed": other.plan.seed,
         "changed": sum(text == "changed" for text in texts.values()),
         "unchanged": {name: text for name, text in sorted(texts.items()) if text != "changed"},
         "tests": len(digests),
@@ -423,24 +410,11 @@ def control_body(evidence: Evidence) -> dict[str, Any] | None:
     }
 
 
-def against_body(
-    then: Mapping[str, Any] | None, now: Mapping[str, Any], tests: Iterable[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """The tests whose inputs are not those of an earlier result, and the likely cause."""
-    if then is None:
-        return None
-    known = {row["id"]: row["digest"] for row in then["tests"]}
-    both = [row for row in tests if row["id"] in known]
-    differ = [row["id"] for row in both if known[row["id"]] != row["digest"]]
-    cause = cause_between(now, then["circumstances"]) if differ else None
-    return {"run_id": then["run_id"], "compared": len(both), "differ": differ, "cause": cause}
-
-
 def verdict(body: Mapping[str, Any]) -> int:
     """0 every property holds, identically; 1 one does not; 2 that cannot be told. The exit code."""
     told = any(set(row["outcomes"]) & set(COMPLETE) for row in body["tests"])
     deaf = told and body["control"] and not body["control"]["shown"]
-    if deaf or any(row["problems"] for row in body["tests"]) or (body["against"] or {}).get("differ"):
+    if deaf or any(row["problems"] for row in body["tests"]):
         return 1
     return 0 if told and not body["partial"] else 2
 
@@ -448,8 +422,8 @@ def verdict(body: Mapping[str, Any]) -> int:
 class Observer:
     """A pytest plugin in the tests' own process: streams what Hypothesis observes to the plan's records.
 
-    Lines: one string an example (a list with its text in a first run), {"start"} and one with "id" for each test,
-    {"found"}, {"uncollected"}, {"facts"}, {"abort"}; {"exit"} last. Each is on disk before the next thing happens.
+    Lines: {"start"} and a Result for each test, {"trying"} an example, {"found"}, {"uncollected"}, {"facts"},
+    {"abort"}; {"exit"} last. Each is on disk before the next thing happens.
     """
 
     HOOKS: Mapping[str, Mapping[str, Any]] = {  # pytest.hookimpl's options: pytest is only imported there
@@ -467,12 +441,10 @@ class Observer:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._fd = os.open(plan.records, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._reference = json.loads(Path(plan.reference).read_bytes()) if plan.reference else {}
         self._modules: set[Path] = set()
         self._library: Mapping[str, Any] = {}
         self._now: Result | None = None
-        self._hash, self._count = hashlib.sha256(), 0
-        self._known: Sequence[str] = ()
+        self._hash = hashlib.sha256()
         self._given: re.Pattern[str] | None = None  # what a test case gets from pytest: no part of the inputs
         self._rejected: list[dict[str, Any]] = []  # explicit examples that failed, or that assume() refused
 
@@ -579,15 +551,16 @@ class Observer:
         pinned = getattr(function, "_hypothesis_internal_use_seed", None) is not None
         deaf = "@seed" if pinned else "derandomize=True" if getattr(settings, "derandomize", False) else ""
         self._now = Result(item.nodeid, max_examples=getattr(settings, "max_examples", 0), deaf=deaf)
-        self._hash, self._count, self._rejected = hashlib.sha256(), 0, []
-        self._known = self._reference.get(item.nodeid, ())
+        self._hash, self._rejected = hashlib.sha256(), []
         self._given = lines_of({"self", *signature(item.obj).parameters})
         with self._replaying(item.nodeid, function):
             done = yield
         self._now.seed = getattr(function, "_hypothesis_internal_use_generated_seed", None)
         self._now.digest = self._hash.hexdigest()
         self._now.falsifying = (self._now.falsifying or self._rejected) if self._now.falsified else []
-        self.say(asdict(self._now))
+        if self._now.digest == self.plan.known.get(item.nodeid):
+            self._now.stream = []
+        self.say(vars(self._now))
         self._now = None
         return done
 
@@ -643,15 +616,11 @@ class Observer:
             self._now.falsifying.append(falsifying_row(text, observation))
 
     def _add_example(self, now: Result, text: str, observation: Any) -> None:
-        choices = choices_text(getattr(observation.metadata, "choice_nodes", None) or ())
+        nodes = getattr(observation.metadata, "choice_nodes", None) or ()
+        # They tell apart what the text may hide; hex: str() refuses large integers.
+        choices = repr([hex(node.value) if type(node.value) is int else node.value for node in nodes])
         self._hash.update(f"{order_free(text)}\0{choices}\0".encode("utf-8", "surrogatepass"))
-        prefix = self._hash.hexdigest()[:16]
-        shown = [text[:TEXT_LIMIT], choices[:TEXT_LIMIT]]
-        self.say(prefix if self.plan.reference else [prefix, *shown])
-        known, count = self._known, self._count
-        if known and now.diverged is None and (count >= len(known) or known[count] != prefix):
-            now.diverged = {"example": count, "shown": shown}
-        self._count += 1
+        now.stream.append([self._hash.hexdigest()[:16], text[:TEXT_LIMIT], choices[:TEXT_LIMIT]])
         if observation.status == "gave_up":
             now.invalid += 1
         else:
@@ -701,12 +670,9 @@ def versions() -> dict[str, str]:
 
 def profile_facts(settings: Any, parent: str) -> dict[str, Any]:
     """What of a settings profile decides about inputs and failures."""
-    names = "max_examples derandomize stateful_step_count backend".split()
-    facts = {"parent": parent, **{name: getattr(settings, name, None) for name in names}}
-    facts["deadline_ms"] = settings.deadline and 1000 * settings.deadline.total_seconds()
-    facts["database"] = settings.database is not None
-    facts["phases"] = [phase.name for phase in settings.phases]
-    return facts | {"suppress_health_check": sorted(check.name for check in settings.suppress_health_check)}
+    facts = {name: getattr(settings, name) for name in ("max_examples", "derandomize", "stateful_step_count")}
+    deadline = settings.deadline and 1000 * settings.deadline.total_seconds()
+    return {"parent": parent, **facts, "deadline_ms": deadline, "phases": [phase.name for phase in settings.phases]}
 
 
 def quick_printer(full: Any) -> Any:
@@ -767,37 +733,11 @@ def stable(text: str, given: re.Pattern[str] | None = None) -> str:
 
 
 def order_free(text: str) -> str:
-    """The text without the order of sets: they print in the order of their hashes, and as lists in a "Draw" line."""
-    head, mark, draws = text.partition("\nDraw ")
-    return sort_inside(head, "}") + mark + sort_inside(draws, "}]")
+    """The text without the order of its characters if it shows a set or a draw, which print in the order of hashes.
 
-
-def sort_inside(text: str, closings: str) -> str:
-    """The text with what stands in brackets that close so in order; quoted brackets and commas are left alone."""
-    if not any(closing in text for closing in closings):
-        return text
-    groups: list[list[str]] = [["", ""]]  # of each open bracket: itself, and the parts between its commas
-    for token in re.findall(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^'\"(){}\[\],]+|.", text, re.DOTALL):
-        if token in "([{":
-            groups.append([token, ""])
-        elif token in ")]}" and len(groups) > 1:
-            opening, *parts = groups.pop()
-            inner = sorted(map(str.strip, parts)) if token in closings else parts
-            groups[-1][-1] += opening + ",".join(inner) + token
-        elif token == ",":
-            groups[-1].append("")
-        else:
-            groups[-1][-1] += token
-    return "".join(opening + ",".join(parts) for opening, *parts in groups)
-
-
-def choices_text(nodes: Iterable[Any]) -> str:
-    """The choices an example was made of: they tell apart what the value's own text may hide."""
-    values = [node.value for node in nodes]
-    try:
-        return repr(values)
-    except ValueError:  # an integer beyond the limit of str()
-        return repr([hex(value) if isinstance(value, int) else value for value in values])
+    What order there was in the inputs, the choices tell.
+    """
+    return "".join(sorted(text)) if "{" in text or "\nDraw " in text else text
 
 
 def falsifying_row(text: str, observation: Any) -> dict[str, Any]:
@@ -887,102 +827,75 @@ class Workshop:
         self.run, self.settings, self.folder = run, settings, folder
         self.first: Trial | None = None
         self._live: set[subprocess.Popen[bytes]] = set()
-        self._made = 0
-        self._lock = threading.Lock()
+        self._made = itertools.count(1)
         self._stopping = False
-        storage = run.artifacts / ".hypothesis"
-        searching = settings.fuzz and settings.seed is None
-        self.plan = Plan(
-            "tpr-fuzz" if settings.fuzz else "tpr",
-            settings.pytest_args,
-            settings.seed,
-            settings.examples,
-            str(storage / "examples") if searching else "",
-        )
-        own = {"TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": "off", "HYPOTHESIS_STORAGE_DIRECTORY": str(storage)}
+        self.storage = run.artifacts / ".hypothesis"
+        own = {"TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": "off", "HYPOTHESIS_STORAGE_DIRECTORY": str(self.storage)}
         self._env = os.environ | own
-        if self._env.pop(
-            "PYTHONDONTWRITEBYTECODE", None
-        ):  # keep the project clean, but compile it once, not 30 times
+        if self._env.pop("PYTHONDONTWRITEBYTECODE", None):  # keep the project clean, but compile it once
             self._env["PYTHONPYCACHEPREFIX"] = str(folder / "pycache")
 
-    def trial(self, order: Order) -> Trial:
-        """One run, between its two events."""
-        facts = {"purpose": order.purpose, "seed": order.plan.seed}
-        self.run.log.info("property_test_start", run=order.number, **facts)
-        trial = Trial(order.number, order.plan.seed, order.purpose)
+    def trial(self, plan: Plan) -> Trial:
+        """One run, between its two events. A test that takes its process down is put down as crashed; a further
+        process runs the rest."""
+        facts = {"purpose": plan.purpose, "seed": plan.seed}
+        self.run.log.info("property_test_start", run=plan.number, **facts)
+        trial, began = Trial(plan), time.perf_counter()
         try:
-            fixed = {"PYTHONHASHSEED": order.hash_seed} if order.hash_seed else {}
-            self._run(trial, order.plan, {**self._env, **fixed})
-        except BaseException:
-            trial.problem = trial.problem or "interrupted"
-            raise
+            while self._process(trial) and not self._stopping:
+                pass
         finally:
-            facts["purpose"] = "discovery" if trial.stopped else order.purpose
+            if self._stopping or sys.exception():
+                trial.problem = f"interrupted in {trial.in_flight}" if trial.in_flight else "interrupted"
+            trial.seconds = time.perf_counter() - began
+            facts["purpose"] = "discovery" if trial.stopped else plan.purpose
             self.run.log.info("property_test_complete", **facts, **run_row(trial, self.first or trial))
         return trial
 
-    def _run(self, trial: Trial, plan: Plan, env: Mapping[str, str]) -> None:
-        """A test that takes its process down is put down as crashed; a further process runs the rest."""
-        began = time.perf_counter()
-        while not self._stopping:
-            trial.trying = ""
-            status = self._process(trial, replace(plan, skip=tuple(trial.results)), env)
-            if trial.in_flight is None or self._stopping:
-                break
-            ended = how_ended(status, self.settings.patience)
-            kind = "hung" if status is None else ""
-            trial.results[trial.in_flight] = Result(trial.in_flight, "crashed", kind, ended)
-            if set(plan.keep or trial.found or ()) <= trial.results.keys():
-                break
-        trial.problem = "interrupted" if self._stopping else trial.problem
-        trial.seconds = time.perf_counter() - began
-
-    def _process(self, trial: Trial, plan: Plan, env: Mapping[str, str]) -> int | None:
-        """Run one process of a run and read its records; its status, None if it had to be killed."""
-        with self._lock:
-            self._made += 1
-            base = self.folder / f"{trial.number}-{self._made}"
+    def _process(self, trial: Trial) -> bool:
+        """Let one process run what is left of a run and read its records. Whether it crashed with tests left."""
+        base = self.folder / f"{trial.number}-{next(self._made)}"
         records, output, paper = (base.with_suffix(suffix) for suffix in (".jsonl", ".txt", ".json"))
-        paper.write_text(json.dumps(asdict(replace(plan, records=str(records)))), "utf-8")
-        command = [sys.executable, "-c", BOOTSTRAP, str(Path(__file__).resolve()), str(paper)]
-        with output.open("wb") as sink:
-            where: dict[str, Any] = {"cwd": self.settings.root, "env": env, "start_new_session": True}
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, **where
-            )
-            with self._lock:
-                self._live.add(process)
-            if self._stopping:
-                kill(process)
-            status = self._wait(process, records)
-            with self._lock:
-                self._live.discard(process)
+        plan = replace(trial.plan, skip=tuple(trial.results), records=str(records))
+        paper.write_text(json.dumps(asdict(plan)), "utf-8")
+        status = self._wait(
+            [sys.executable, "-c", BOOTSTRAP, str(Path(__file__).resolve()), str(paper)], plan, output
+        )
         with contextlib.suppress(FileNotFoundError), records.open("rb") as lines:
             read_records(trial, lines)
-        if trial.in_flight is None and trial.exit not in (0, 1, 5) and not trial.problem:
-            trial.problem = f"{how_ended(status, self.settings.patience)}: {last_words(output)}"
-        return status
+        if self._stopping:
+            return False
+        if trial.in_flight is None:
+            if trial.exit not in (0, 1, 5) and not trial.problem:
+                trial.problem = f"{how_ended(status)}: {last_words(output)}"
+            return False
+        crashed = Result(trial.in_flight, "crashed", message=how_ended(status), tried=trial.trying)
+        trial.results[crashed.id] = crashed
+        return not set(plan.keep or trial.found) <= trial.results.keys()
 
-    def _wait(self, process: subprocess.Popen[bytes], records: Path) -> int | None:
-        """The process's status; None if it recorded nothing for so long that it was killed."""
-        size = -1
-        while True:
-            try:
-                return process.wait(self.settings.patience)
-            except subprocess.TimeoutExpired:
-                now = records.stat().st_size if records.exists() else 0
-                if now == size:
-                    kill(process)
-                    process.wait()
-                    return None
-                size = now
+    def _wait(self, command: Sequence[str], plan: Plan, output: Path) -> int:
+        env = self._env | ({"PYTHONHASHSEED": plan.hash_seed} if plan.hash_seed else {})
+        with output.open("wb") as sink:
+            process = subprocess.Popen(
+                command,
+                cwd=self.settings.root,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._live.add(process)
+        if self._stopping:
+            kill(process)
+        status = process.wait()
+        self._live.discard(process)
+        return status
 
     def stop(self) -> None:
         self._stopping = True
-        with self._lock:
-            for process in self._live:
-                kill(process)
+        for process in self._live.copy():
+            kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -994,9 +907,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
-def how_ended(status: int | None, patience: float) -> str:
-    if status is None:
-        return f"no example ended for {patience:g} s; its process was killed"
+def how_ended(status: int) -> str:
     if status >= 0:
         return f"its process ended with status {status}"
     with contextlib.suppress(ValueError):
@@ -1015,17 +926,16 @@ def examine(run: Run, settings: Settings, folder: Path) -> Evidence:
     """Everything that is run, in order: the first run, the others and the control, what the answers ask for."""
     shop = Workshop(run, settings, folder)
     trials: list[Trial] = []
-    show = progress(settings)
     try:
         with term_interrupts():
             trials.append(first_trial(shop, settings))
-            base = plan_of(shop, trials[0], folder)
-            orders = [Order(number, base) for number in range(2, settings.runs + 1)]
+            base = plan_of(trials[0])
+            plans = [replace(base, number=number) for number in range(2, settings.runs + 1)]
             if not settings.fuzz and settings.seed is not None:
-                orders.append(Order(0, replace(base, seed=settings.seed + 1), "control"))
-            for trial in together(shop, orders):
+                plans.append(replace(base, number=0, purpose="control", seed=settings.seed + 1))
+            for trial in together(shop, plans):
                 trials.append(trial)
-                show(len(trials))
+                show_progress(len(trials), len(plans) + 1, settings)
             return ask_further(shop, base, evidence_of(settings, trials))
     except KeyboardInterrupt:
         shop.stop()
@@ -1036,18 +946,29 @@ def examine(run: Run, settings: Settings, folder: Path) -> Evidence:
 
 def evidence_of(settings: Settings, trials: Iterable[Trial]) -> Evidence:
     ordered = sorted(trials, key=lambda trial: trial.number)
-    partial = next((f"{trial.purpose} {trial.number}: {trial.problem}" for trial in ordered if trial.problem), None)
-    control = next((trial for trial in ordered if trial.purpose == "control"), None)
-    return Evidence(settings, [trial for trial in ordered if trial.purpose == "run"], control, partial=partial)
+    broken = (f"{trial.plan.purpose} {trial.number}: {trial.problem}" for trial in ordered if trial.problem)
+    control = next((trial for trial in ordered if trial.plan.purpose == "control"), None)
+    return Evidence(settings, [trial for trial in ordered if trial.number], control, partial=next(broken, None))
 
 
 def first_trial(shop: Workshop, settings: Settings) -> Trial:
     """The first run. It finds the property tests; if it met other test modules, a second process runs only those."""
-    first = shop.trial(Order(1, shop.plan))
+    searching = settings.fuzz and settings.seed is None
+    plan = Plan(
+        number=1,
+        purpose="run",
+        profile="tpr-fuzz" if settings.fuzz else "tpr",
+        pytest_args=settings.pytest_args,
+        seed=settings.seed,
+        examples=settings.examples,
+        database=str(shop.storage / "examples") if searching else "",
+        trace=settings.fuzz,  # no seed would bring the input of a crash back
+    )
+    first = shop.trial(plan)
     require(first, settings)
     if first.stopped:
         found = first
-        first = shop.trial(Order(1, replace(shop.plan, files=tuple(found.facts["files"]), keep=found.found)))
+        first = shop.trial(plan_of(found))
         first.found, first.uncollected = found.found, found.uncollected
         require(first, settings)
     shop.first = first
@@ -1062,31 +983,27 @@ def require(trial: Trial, settings: Settings) -> None:
     """Nothing found, or nothing that could be run, is no evidence."""
     if trial.problem:
         raise EvidenceError(f"{settings.root}: {trial.problem}")
-    for entry in trial.uncollected:
+    for entry in trial.uncollected.values():
         if entry["property"]:
-            raise EvidenceError(
-                f"{entry['id']}: cannot be imported: {entry['message']}; mend it, or name other paths"
-            )
+            said = f"{entry['id']}: cannot be imported: {entry['message']}"
+            raise EvidenceError(f"{said}; mend it, or name other paths")
     if not trial.found:
         raise NoPropertyError(f"{settings.root}: expected tests with @given, found none; give their paths after --")
 
 
-def plan_of(shop: Workshop, first: Trial, folder: Path) -> Plan:
-    """The plan of the other runs: the first one's files, its tests but those that hung, its examples to compare."""
-    path = folder / "reference.json"
-    path.write_text(json.dumps({name: [row[0] for row in rows] for name, rows in first.examples.items()}), "utf-8")
-    hung = {name for name, result in first.results.items() if result.kind == "hung"}
-    keep = tuple(name for name in first.found or () if name not in hung)
-    return replace(shop.plan, files=tuple(first.facts["files"]), keep=keep, reference=str(path))
+def plan_of(first: Trial) -> Plan:
+    """The plan of the runs after this one: its files and tests, its digests to compare with."""
+    known = {name: result.digest for name, result in first.results.items()}
+    return replace(first.plan, files=tuple(first.facts["files"]), keep=first.found, known=known)
 
 
-def together(shop: Workshop, orders: Iterable[Order]) -> Iterator[Trial]:
+def together(shop: Workshop, plans: Iterable[Plan]) -> Iterator[Trial]:
     """Make the runs, some at a time; each as it ends."""
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     with ThreadPoolExecutor(shop.settings.jobs) as pool:
         try:
-            for future in as_completed([pool.submit(shop.trial, order) for order in orders]):
+            for future in as_completed([pool.submit(shop.trial, plan) for plan in plans]):
                 yield future.result()
         except BaseException:
             shop.stop()
@@ -1097,19 +1014,20 @@ def together(shop: Workshop, orders: Iterable[Order]) -> Iterator[Trial]:
 def ask_further(shop: Workshop, base: Plan, evidence: Evidence) -> Evidence:
     """What the runs themselves cannot say: which example crashes, why streams differ, whether findings come back."""
     results = [result for trial in reversed(evidence.trials) for result in trial.results.values()]
-    crashed = sorted({result.id for result in results if result.outcome == "crashed"})
+    traces = {result.id: result.tried for result in results if result.outcome == "crashed"}
     odd = tuple(sorted({name for trial in evidence.trials for name in mismatches(trial, evidence.first)}))
     found = {result.id: result for result in results if result.falsifying}
-    plans = [(replace(base, keep=(name,), trace=True), "trace", "") for name in crashed]
-    if odd and not evidence.settings.fuzz:
-        plans += [(replace(base, keep=odd), "cause", "0")] * 3
-    plans += [(plan, "replay", "") for plan in replay_plans(base, found)]
-    orders = [Order(number, *order) for number, order in enumerate(plans)]
-    answers = sorted(together(shop, orders), key=lambda trial: trial.number)
-    fixed = [trial for trial in answers if trial.purpose == "cause"]
-    traces = {name: trial.trying for name, trial in zip(crashed, answers, strict=False)}
+    plans = [*replay_plans(replace(base, purpose="replay"), found)]
+    if not evidence.settings.fuzz:
+        plans += [replace(base, purpose="trace", keep=(name,), trace=True) for name in traces]
+        plans += [replace(base, purpose="cause", keep=odd, hash_seed="0")] * 3 if odd else []
+    answers = list(together(shop, [replace(plan, number=number) for number, plan in enumerate(plans)]))
+    fixed = [trial for trial in answers if trial.plan.purpose == "cause"]
+    for trial in answers:
+        if trial.plan.purpose == "trace":
+            traces |= {name: result.tried for name, result in trial.results.items()}
     causes = {name: mismatch_row(evidence, name, fixed) for name in odd} if fixed else {}
-    return replace(evidence, traces=traces, causes=causes, replays=replays_of(orders, answers))
+    return replace(evidence, traces=traces, causes=causes, replays=replays_of(answers))
 
 
 def mismatch_row(evidence: Evidence, test: str, fixed: Sequence[Trial]) -> dict[str, Any]:
@@ -1121,23 +1039,27 @@ def mismatch_row(evidence: Evidence, test: str, fixed: Sequence[Trial]) -> dict[
     common = stream_groups(rows)[0][1]
     other = next(trial for trial in evidence.trials if test in mismatches(trial, first))
     then, now = first.results[test], other.results[test]
-    diverged = now.diverged or {"example": now.examples + now.invalid, "shown": [None, None]}
-    place, known = diverged["example"], first.examples.get(test, [])
-    expected = known[place][1:] if place < len(known) else [None, None]
-    here, there = (trial.facts.get("local_modules", {}) for trial in (first, other))
-    steady = {trial.results[test].stream for trial in fixed if test in trial.results}
+    place, one, another = first_difference(then.stream, now.stream or then.stream)
+    steady = {trial.results[test].key for trial in fixed if test in trial.results}
     return {
         "runs": [number for number, result in rows.items() if result.complete and number not in common],
         "compared": [first.number, other.number],
         "example": place + 1,
-        "texts": [expected[0], diverged["shown"][0]],
+        "texts": [one[1], another[1]],
         "cause": likely_cause(
-            modules=sorted({name for name, _ in here.items() ^ there.items()}) if here and there else [],
+            changed=changed_fact(other.facts, first.facts),
             same_inputs=then.digest == now.digest,
             steady=len(steady) == 1,
-            same_choices=expected[1] is not None and expected[1] == diverged["shown"][1],
+            same_choices=one[2] == another[2],
         ),
     }
+
+
+def first_difference(one: Sequence[Any], other: Sequence[Any]) -> tuple[int, Any, Any]:
+    """Where two streams part, and what each has there (nothing, if it has ended)."""
+    nothing = [None, None, None]
+    pairs = enumerate(itertools.zip_longest(one, other, fillvalue=nothing))
+    return next(((place, *pair) for place, pair in pairs if pair[0][0] != pair[1][0]), (len(one), nothing, nothing))
 
 
 def replay_plans(base: Plan, found: Mapping[str, Result]) -> Iterator[Plan]:
@@ -1152,13 +1074,13 @@ def replay_plans(base: Plan, found: Mapping[str, Result]) -> Iterator[Plan]:
         yield replace(base, keep=tuple(seeds), seeds=seeds)
 
 
-def replays_of(orders: Iterable[Order], answers: Iterable[Trial]) -> dict[tuple[str, str], bool]:
+def replays_of(answers: Iterable[Trial]) -> dict[tuple[str, str], bool]:
     """For each test and way to replay it, a @reproduce_failure line or "seed": did it fail again?"""
     kept: dict[tuple[str, str], bool] = {}
-    for order, trial in zip(orders, answers, strict=True):
-        if order.purpose == "replay":
+    for trial in answers:
+        if trial.plan.purpose == "replay":
             failed = {name for name, row in trial.results.items() if row.outcome in ("falsified", "crashed")}
-            kept |= {(name, order.plan.blobs.get(name, "seed")): name in failed for name in order.plan.keep or ()}
+            kept |= {(name, trial.plan.blobs.get(name, "seed")): name in failed for name in trial.plan.keep or ()}
     return kept
 
 
@@ -1175,43 +1097,9 @@ def term_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextlib.contextmanager
-def private_folder(artifacts: Path) -> Iterator[Path]:
-    """A folder for the processes' records; those of killed runs go."""
-    from shutil import rmtree
-    from tempfile import mkdtemp
-
-    for old in artifacts.glob(".properties-*"):
-        if not alive(old.name.split("-")[1]):
-            rmtree(old, ignore_errors=True)
-    try:
-        folder = Path(mkdtemp(prefix=f".properties-{os.getpid()}-", dir=artifacts))
-    except OSError as error:
-        raise EvidenceError(f"{artifacts}: cannot be written: {error.strerror}; pass --artifacts another") from None
-    try:
-        yield folder
-    finally:
-        rmtree(folder, ignore_errors=True)
-
-
-def alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True
-
-
-def progress(settings: Settings) -> Callable[[int], None]:
-    """Says on a terminal how many runs have ended."""
-    shown = sys.stderr.isatty() and not settings.quiet
-
-    def show(done: int) -> None:
-        if shown:
-            end = "\n" if done == settings.runs else ""
-            print(f"\rrun {done} of {settings.runs}", end=end, file=sys.stderr, flush=True)
-
-    return show
+def show_progress(done: int, of: int, settings: Settings) -> None:
+    if sys.stderr.isatty() and not settings.quiet:
+        print(f"\rrun {done} of {of}", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
 
 def table(body: Mapping[str, Any]) -> str:
@@ -1273,7 +1161,7 @@ def falsified_lines(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterato
             again = "fails again" if found.get("reproduced") else "does NOT fail again"
             yield f"  put {found['reproduction']} above it ({again} in a fresh process); python -m pytest '{name}'"
         if found["seed_reproduced"]:
-            most = body["circumstances"]["profile"]["max_examples"]
+            most = test["examples"]["max"]
             paths = " ".join(["", "--", *body["pytest_args"]] if body["pytest_args"] else [])
             yield f"  or search again from its seed: --fuzz --examples {most} --seed {found['seed']}{paths}"
 
@@ -1289,15 +1177,11 @@ def remarks(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"\n{one_line(entry['id'])}: not collected: {entry['message']}"
     if slow := sum("slow" in test["problems"] for test in body["tests"]):
         yield f"\nslow: {slow} tests take more than {ms(body['threshold_ms'])} on average; lower their max_examples"
-    control, against = body["control"], body["against"]
+    control = body["control"]
     if control and not control["shown"]:
         deaf = [name for name, text in control["unchanged"].items() if text == "unexplained"]
         names = ", ".join(deaf) or "any test"
         yield f"\ncontrol: another seed changes nothing in {names}: something overrides the seed"
-    if against and against["differ"]:
-        differ = against["differ"]
-        yield f"\nagainst {against['run_id']}: other inputs in {len(differ)} tests, first {differ[0]}"
-        yield f"  likely cause: {against['cause']}"
     if body["partial"]:
         yield f"\npartial: {body['partial']}"
 
@@ -1336,18 +1220,12 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
     add("--fuzz", action="store_true", help="search for new failures instead of repeating")
     add("--examples", type=whole(1), metavar="N", help=f"fuzz: for each test (default {FUZZ_EXAMPLES})")
     add("--threshold-ms", type=positive, default=limit, metavar="MS", help="most that a test may take on average")
-    add("--patience", type=positive, default="120", metavar="S", help="kill a process if no example ends for so long")
     add("--allow-none", action="store_true", help="a project without property tests is no error; it proves nothing")
-    add("--against", type=Path, metavar="FILE", help=f"an earlier {RESULTS} that must have had the same inputs")
     args = parser.parse_args(own)
     if args.examples and not fuzz:
         parser.error("--examples: only with --fuzz; otherwise a test's own settings say how many")
     if any(word.startswith("--hypothesis-seed") for word in pytest_args):
         parser.error("--hypothesis-seed: expected --seed, before the --")
-    try:
-        against = read_artifact(args.against, RESULTS) if args.against else None
-    except EvidenceError as error:
-        parser.error(str(error))
     settings = Settings(
         root=args.root,
         runs=args.runs,
@@ -1355,8 +1233,6 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
         seed=args.seed,
         examples=(args.examples or FUZZ_EXAMPLES) if fuzz else None,
         threshold_ms=args.threshold_ms,
-        patience=args.patience,
-        against=against,
         allow_none=args.allow_none,
         quiet=args.quiet,
         pytest_args=pytest_args,
@@ -1369,8 +1245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, artifacts = parse(argv)
     try:
         run = Run("aggregate_properties", settings.root, artifacts)
-        with private_folder(artifacts) as folder:
-            body = results_body(examine(run, settings, folder))
+        with tempfile.TemporaryDirectory(prefix="tpr-properties-") as folder:
+            body = results_body(examine(run, settings, Path(folder)))
         run.write(RESULTS, RESULTS_VERSION, body)
     except NoPropertyError as error:
         if not settings.allow_none:

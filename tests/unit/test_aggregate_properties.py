@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aggregate_properties as ap
 import pytest
-from aggregate_properties import Evidence, Order, Plan, Result, Settings, Trial
+from aggregate_properties import Evidence, Plan, Result, Settings, Trial
 from events import EvidenceError, Run
 from hypothesis import errors
 
@@ -29,13 +26,11 @@ SETTINGS = Settings(
     seed=7,
     examples=None,
     threshold_ms=1000,
-    patience=1,
-    against=None,
     quiet=False,
     pytest_args=(),
 )
 FUZZ = replace(SETTINGS, seed=None, examples=50)
-PLAN = Plan("tpr", (), 7, None, "")
+PLAN = Plan(1, "run", "tpr", (), 7)
 EXAMPLE = {"representation": "test_a(x=9)", "error": "E at /project/t.py:3", "location": "/project/t.py:3"}
 FINDING = {**EXAMPLE, "reproduction": "@reproduce_failure('6.1', b'AA==')"}
 
@@ -47,7 +42,11 @@ def result(name: str = "t.py::test_a", outcome: str = "passed", digest: str = "d
 def trials(*rows: Sequence[Result]) -> list[Trial]:
     """Runs from 1 on, each with these results."""
     return [
-        Trial(number, 7, results={row.id: row for row in results}, found=tuple(row.id for row in results))
+        Trial(
+            replace(PLAN, number=number),
+            results={row.id: row for row in results},
+            found=tuple(row.id for row in results),
+        )
         for number, results in enumerate(rows, 1)
     ]
 
@@ -56,29 +55,27 @@ def body(*rows: Sequence[Result], settings: Settings = SETTINGS, **more: Any) ->
     return ap.results_body(Evidence(settings, trials(*rows), **more))
 
 
-def test_records_give_results_examples_and_facts() -> None:
-    trial = Trial(1, 7)
+def test_records_give_results_and_facts() -> None:
+    trial = Trial(PLAN)
     lines = [
         b'{"facts": {"python": "3.11"}}',
         b'{"found": ["a", "b"], "stopped": false, "facts": {"files": {"t.py": "00"}}}',
         b'{"start": "a"}',
-        b'["h1", "a(x=0)", "[0]"]',
-        b'{"id": "a", "outcome": "passed", "digest": "d"}',
+        b'{"id": "a", "outcome": "passed", "digest": "d", "stream": [["h1", "a(x=0)", "[0]"]]}',
         b'{"uncollected": {"id": "u.py", "message": "no", "property": false}}',
         b'{"exit": 0, "facts": {"local_modules": {}}}',
     ]
     ap.read_records(trial, lines)
-    assert trial.results == {"a": Result("a", "passed", digest="d")}
-    assert trial.examples == {"a": [["h1", "a(x=0)", "[0]"]]}
+    assert trial.results == {"a": Result("a", "passed", digest="d", stream=[["h1", "a(x=0)", "[0]"]])}
     assert trial.found == ("a", "b")
     assert trial.facts == {"python": "3.11", "files": {"t.py": "00"}, "local_modules": {}}
-    assert [entry["id"] for entry in trial.uncollected] == ["u.py"]
+    assert list(trial.uncollected) == ["u.py"]
     assert (trial.in_flight, trial.exit) == (None, 0)
 
 
 def test_a_process_that_died_leaves_its_test_in_flight() -> None:
-    trial = Trial(1, 7)
-    ap.read_records(trial, [b'{"start": "a"}', b'"h1"', b'{"trying": "a(x=1)"}', b'{"id": "a", "outc'])
+    trial = Trial(PLAN)
+    ap.read_records(trial, [b'{"start": "a"}', b'{"trying": "a(x=1)"}', b'{"id": "a", "outc'])
     assert (trial.in_flight, trial.trying, trial.exit) == ("a", "a(x=1)", None)
 
 
@@ -136,32 +133,32 @@ def test_what_another_seed_shows(first: Result, other: Result | None, expected: 
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ((["a.b"], False, True, True), "other local modules were imported: a.b"),
-        (([], True, True, True), "the same inputs, another outcome"),
-        (([], False, True, True), "hash order: with PYTHONHASHSEED=0"),
-        (([], False, False, True), "the same choices give other values: wall clock"),
-        (([], False, False, False), "other choices are made: wall clock"),
+        (("local modules differ: a.b", False, True, True), "local modules differ: a.b"),
+        (("", True, True, True), "the same inputs, another outcome"),
+        (("", False, True, True), "hash order: with PYTHONHASHSEED=0"),
+        (("", False, False, True), "the same choices give other values: wall clock"),
+        (("", False, False, False), "other choices are made: wall clock"),
     ],
 )
-def test_the_likely_cause(facts: tuple[list[str], bool, bool, bool], expected: str) -> None:
+def test_the_likely_cause(facts: tuple[str, bool, bool, bool], expected: str) -> None:
     assert ap.likely_cause(*facts).startswith(expected)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"seed": 8}, "seed: 8 then, 7 now"),
         ({"python": "3.12.1"}, "python: 3.12.1 then, 3.11.7 now"),
-        ({"hypothesis": "6.1", "local_modules": {}}, "hypothesis: 6.1 then, 6.2 now"),
+        ({"hypothesis": "6.1", "local_modules": {"a": "1"}}, "hypothesis: 6.1 then, 6.2 now"),
         ({"profile": {"derandomize": True, "deadline_ms": None}}, "profile differ: derandomize"),
         ({"local_modules": {"a": "1"}}, "local modules differ: a, b"),
-        ({}, "nothing recorded differs"),
+        ({"local_modules": {}}, ""),
+        ({}, ""),
     ],
 )
-def test_the_cause_between_two_machines(change: dict[str, Any], expected: str) -> None:
-    now = {"seed": 7, "python": "3.11.7", "hypothesis": "6.2", "local_modules": {"a": "0", "b": "0"}}
+def test_the_circumstance_that_differs(change: dict[str, Any], expected: str) -> None:
+    now = {"python": "3.11.7", "hypothesis": "6.2", "local_modules": {"a": "0", "b": "0"}}
     now["profile"] = {"derandomize": False, "deadline_ms": None}
-    assert ap.cause_between(now, {**now, **change}).startswith(expected)
+    assert ap.changed_fact(now, {**now, **change}) == expected
 
 
 @pytest.mark.parametrize(
@@ -182,8 +179,6 @@ def test_the_order_of_a_set_is_no_part_of_the_inputs(one: str, other: str) -> No
     [
         ("f(x=[2, 1])", "f(x=[1, 2])"),
         ("f(x={1, 2})", "f(x={1, 3})"),
-        ("f(x={(1, 2)})", "f(x={(2, 1)})"),
-        ("f(x='{2, 1}')", "f(x='{1, 2}')"),
         ("f()\nDraw 1: 1", "f()\nDraw 1: 2"),
     ],
 )
@@ -191,22 +186,10 @@ def test_the_order_of_a_list_is_part_of_the_inputs(one: str, other: str) -> None
     assert ap.order_free(one) != ap.order_free(other)
 
 
-@pytest.mark.parametrize("text", ["", "}{", "({[", "it's {b", "f(x=1)", "<a at 0x>"])
-def test_text_that_is_no_python_stays_as_it_is(text: str) -> None:
-    assert ap.order_free(text) == text
-
-
 def test_fixtures_and_addresses_are_no_part_of_the_inputs() -> None:
     text = "test_a(\n    tmp_path=PosixPath(\n        '/tmp/1',\n    ),\n    x=<A object at 0x7f12>,\n)"
     given = ap.lines_of({"self", "tmp_path"})
     assert ap.stable(text.replace("\n    ),", "\n        ),"), given) == "test_a(\n    x=<A object at 0x>,\n)"
-
-
-def test_choices_beyond_the_limit_of_str_are_told_apart() -> None:
-    big = 10**5000
-    one, other = (ap.choices_text([SimpleNamespace(value=value)]) for value in (big, big + 1))
-    assert one != other
-    assert ap.choices_text([SimpleNamespace(value=True), SimpleNamespace(value="a")]) == "[True, 'a']"
 
 
 def test_a_reproduction_line_gives_its_arguments() -> None:
@@ -287,7 +270,7 @@ def test_the_artifact_keeps_its_shape() -> None:
         list(found)
         == (
             "mode partial seed runs jobs threshold_ms pytest_args false_failures mismatches control "
-            "against circumstances uncollected per_run tests"
+            "circumstances uncollected per_run tests"
         ).split()
     )
     assert (
@@ -326,7 +309,7 @@ def test_a_search_keeps_the_seed_of_each_test() -> None:
 
 
 def control(*rows: Result) -> Trial:
-    return Trial(0, 8, "control", results={row.id: row for row in rows})
+    return Trial(replace(PLAN, number=0, purpose="control", seed=8), results={row.id: row for row in rows})
 
 
 def test_the_control_is_shown_only_if_inputs_are_told_apart() -> None:
@@ -340,28 +323,19 @@ def test_the_control_is_shown_only_if_inputs_are_told_apart() -> None:
     assert not body(both, control=control())["control"]["shown"]
 
 
-def test_another_result_must_have_had_the_same_inputs() -> None:
-    then = {"run_id": "then", "circumstances": {"seed": 7}, "tests": [{"id": "t.py::test_a", "digest": "d9"}]}
-    found = body([result(), result("new")], settings=replace(SETTINGS, against=then))
-    assert found["against"]["differ"] == ["t.py::test_a"]
-    assert found["against"]["compared"] == 1
-    assert ap.verdict(found) == 1
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({}, 0),
         ({"partial": "interrupted"}, 2),
         ({"control": {"shown": False}}, 1),
-        ({"against": {"differ": ["a"]}}, 1),
         ({"tests": []}, 2),
         ({"tests": [{"outcomes": {"skipped": 3}, "problems": []}]}, 2),
         ({"tests": [{"outcomes": {"passed": 3}, "problems": ["slow"]}], "partial": "interrupted"}, 1),
     ],
 )
 def test_the_verdict(change: dict[str, Any], expected: int) -> None:
-    held = {"tests": [{"outcomes": {"passed": 3}, "problems": []}], "control": None, "against": None, "partial": None}
+    held = {"tests": [{"outcomes": {"passed": 3}, "problems": []}], "control": None, "partial": None}
     assert ap.verdict({**held, **change}) == expected
 
 
@@ -405,29 +379,36 @@ def test_the_table_names_thing_value_and_remedy() -> None:
 
 
 def test_the_first_example_that_differs_is_shown_with_both_texts() -> None:
-    diverged = {"example": 1, "shown": ["a(x=5)", "[5]"]}
-    runs = trials([result()], [result(digest="d2", diverged=diverged)], [result()])
-    runs[0].examples = {"t.py::test_a": [["h", "a(x=0)", "[0]"], ["i", "a(x=1)", "[5]"]]}
-    row = ap.mismatch_row(
-        Evidence(SETTINGS, runs), "t.py::test_a", trials([result(digest="a")], [result(digest="b")])
-    )
+    one = [["h", "a(x=0)", "[0]"], ["i", "a(x=1)", "[5]"]]
+    other = [["h", "a(x=0)", "[0]"], ["j", "a(x=5)", "[5]"]]
+    runs = trials([result(stream=one)], [result(digest="d2", stream=other)], [result()])
+    fixed = trials([result(digest="a")], [result(digest="b")])
+    row = ap.mismatch_row(Evidence(SETTINGS, runs), "t.py::test_a", fixed)
     assert (row["runs"], row["compared"], row["example"]) == ([2], [1, 2], 2)
     assert row["texts"] == ["a(x=1)", "a(x=5)"]
     assert row["cause"].startswith("the same choices give other values")
 
 
+def test_streams_part_where_one_has_ended_or_nowhere() -> None:
+    one = [["h", "a(x=0)", "[0]"], ["i", "a(x=1)", "[5]"]]
+    assert ap.first_difference(one, one[:1]) == (1, one[1], [None] * 3)
+    assert ap.first_difference(one, one) == (2, [None] * 3, [None] * 3)
+
+
 def test_findings_are_replayed_by_line_and_searched_ones_by_seed() -> None:
     second = {**FINDING, "reproduction": "@reproduce_failure('6.1', b'BB==')"}
     found = {"a": result("a", falsifying=[FINDING, second], seed=99), "b": result("b", falsifying=[FINDING])}
-    plans = list(ap.replay_plans(PLAN, found))
+    plans = list(ap.replay_plans(replace(PLAN, purpose="replay"), found))
     assert [(plan.keep, dict(plan.blobs), dict(plan.seeds)) for plan in plans] == [
         (("a", "b"), {"a": FINDING["reproduction"], "b": FINDING["reproduction"]}, {}),
         (("a",), {"a": second["reproduction"]}, {}),
         (("a",), {}, {"a": 99}),
     ]
-    orders = [Order(number, plan, "replay") for number, plan in enumerate(plans)]
-    answers = trials([result("a", "falsified"), result("b")], [result("a", "crashed")], [result("a")])
-    assert ap.replays_of(orders, answers) == {
+    rows = ([result("a", "falsified"), result("b")], [result("a", "crashed")], [result("a")])
+    answers = trials(*rows)
+    for trial, plan in zip(answers, plans, strict=True):
+        trial.plan = plan
+    assert ap.replays_of(answers) == {
         ("a", FINDING["reproduction"]): True,
         ("b", FINDING["reproduction"]): False,
         ("a", second["reproduction"]): True,
@@ -438,10 +419,10 @@ def test_findings_are_replayed_by_line_and_searched_ones_by_seed() -> None:
 @pytest.mark.parametrize(
     ("trial", "expected"),
     [
-        (Trial(1, 7, problem="status 4"), "/project: status 4"),
-        (Trial(1, 7, found=()), "/project: expected tests with @given, found none"),
+        (Trial(PLAN, problem="status 4"), "/project: status 4"),
+        (Trial(PLAN), "/project: expected tests with @given, found none"),
         (
-            Trial(1, 7, found=("a",), uncollected=[{"id": "u.py", "message": "no x", "property": True}]),
+            Trial(PLAN, found=("a",), uncollected={"u.py": {"id": "u.py", "message": "no x", "property": True}}),
             "u.py: cannot be imported: no x",
         ),
     ],
@@ -451,14 +432,11 @@ def test_without_property_tests_nothing_can_be_told(trial: Trial, expected: str)
         ap.require(trial, SETTINGS)
 
 
-def test_what_hung_once_is_left_out_of_the_other_runs(tmp_path: Path) -> None:
-    first = Trial(1, 7, found=("a", "b"), facts={"files": {"t.py": "00"}})
-    first.results = {"a": result("a", "crashed", kind="hung"), "b": result("b")}
-    first.examples = {"b": [["h1", "b()", "[]"]]}
-    shop: Any = SimpleNamespace(plan=PLAN)
-    plan = ap.plan_of(shop, first, tmp_path)
-    assert (plan.keep, plan.files) == (("b",), ("t.py",))
-    assert Path(plan.reference).read_text() == '{"b": ["h1"]}'
+def test_the_other_runs_get_the_files_tests_and_digests_of_the_first() -> None:
+    first = Trial(PLAN, found=("a", "b"), facts={"files": {"t.py": "00"}})
+    first.results = {"a": result("a", "crashed", digest=""), "b": result("b")}
+    plan = ap.plan_of(first)
+    assert (plan.keep, plan.files, plan.known) == (("a", "b"), ("t.py",), {"a": "", "b": "d1"})
 
 
 @pytest.mark.parametrize(
@@ -467,11 +445,10 @@ def test_what_hung_once_is_left_out_of_the_other_runs(tmp_path: Path) -> None:
         (7, "its process ended with status 7"),
         (-11, "its process was killed by SIGSEGV"),
         (-99, "its process was killed by signal 99"),
-        (None, "no example ended for 120 s; its process was killed"),
     ],
 )
-def test_how_a_process_ended(status: int | None, expected: str) -> None:
-    assert ap.how_ended(status, 120) == expected
+def test_how_a_process_ended(status: int, expected: str) -> None:
+    assert ap.how_ended(status) == expected
 
 
 @pytest.mark.parametrize(
@@ -490,27 +467,6 @@ def test_the_last_words_of_a_process(tmp_path: Path, text: str, expected: str) -
     output = tmp_path / "output.txt"
     output.write_text(text)
     assert ap.last_words(output).startswith(expected)
-
-
-def test_a_process_that_records_nothing_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, patience=0.1)
-    shop = ap.Workshop(Run("aggregate_properties", tmp_path, tmp_path), settings, tmp_path)
-    silent = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with subprocess.Popen(silent, start_new_session=True) as process:
-        assert shop._wait(process, tmp_path / "none.jsonl") is None
-        assert process.returncode == -9
-
-
-def test_folders_of_killed_runs_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    dead, living = tmp_path / f".properties-{process.pid}-x", tmp_path / f".properties-{os.getpid()}-x"
-    dead.mkdir()
-    living.mkdir()
-    with ap.private_folder(tmp_path) as folder:
-        assert folder.is_dir()
-        assert not dead.exists()
-    assert [path.name for path in tmp_path.iterdir()] == [living.name]
 
 
 def test_children_keep_a_clean_project_clean_and_run_every_test(
@@ -549,10 +505,8 @@ def test_a_search_has_no_seed_and_a_place_of_its_own(tmp_path: Path, monkeypatch
         (["--runs", "²"], "argument --runs: expected a whole number from 1 on, got '²'"),
         (["--seed", "x"], "argument --seed: expected a whole number from 0 on, got 'x'"),
         (["--threshold-ms", "nan"], "argument --threshold-ms: expected a number above 0, got 'nan'"),
-        (["--patience", "-1"], "argument --patience: expected a number above 0, got '-1'"),
         (["--examples", "5"], "--examples: only with --fuzz"),
         (["--", "--hypothesis-seed=1"], "--hypothesis-seed: expected --seed, before the --"),
-        (["--against", "/no/such/file"], "/no/such/file: cannot be read"),
         (["tests"], "unrecognized arguments: tests"),
     ],
 )
