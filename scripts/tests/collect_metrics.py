@@ -24,9 +24,10 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from events import (
     MASK,
@@ -43,7 +44,7 @@ from events import (
     write_atomic,
 )
 
-TYPE_CHECKING = False  # what --help does not need is imported where it is used, typing included
+TYPE_CHECKING = False  # what --help does not need is imported where it is used
 if TYPE_CHECKING:
     import subprocess
     import threading
@@ -63,7 +64,6 @@ STAGES = ("environment", "coverage", "contexts", "flakes")  # what --skip can le
 PHASES = ("setup", "call", "teardown")
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 RED = ("failed", "error")
-MODES = ("off", "soft", "hard")
 SHARD = "shard.evidence.json"
 FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
 STARTED = time.perf_counter()
@@ -80,50 +80,43 @@ HISTORY_KEPT = 30
 EXIT_TEXT = {3: "pytest had an internal error", 4: "pytest refused its arguments", 5: "pytest collected no tests"}
 
 
-@dataclass(frozen=True)
-class Promise:
-    """What a new ladder is to say; None: from the capture."""
-
-    baseline: float | None
-    target: float | None
-    tolerance: float
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line and the environment asked for."""
+class Settings(NamedTuple):
+    """What the command line and the environment asked for; PLAN.md explains each flag."""
 
     root: Path
-    mode: str
-    promise: Promise
+    artifacts: Path
     quiet: bool
+    mode: str
     skip: frozenset[str]
     top: int
-    rebaseline: bool
-    pause: bool
     timeout: float | None
-    source: tuple[str, ...]
-    pytest_args: tuple[str, ...]
-    shard: tuple[int, int] | None = None  # its number and how many there are
-    merge: tuple[Path, ...] = ()
+    source: list[str]
+    trace_all: bool
+    rebaseline: bool
+    reason: str | None
+    coverage_baseline: float | None
+    coverage_target: float | None
+    coverage_tolerance: float
+    recover: bool
+    shard: tuple[int, int] | None  # its number and how many there are
+    merge: list[Path]
+    pytest_args: list[str]
 
     @property
     def measured(self) -> bool:
         return self.mode != "hard" and "coverage" not in self.skip
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(NamedTuple):
     """What one run of the suite left behind: its tests as recorded, and how it ended."""
 
-    tests: list[dict[str, Any]] = field(default_factory=list)
-    collect_errors: list[dict[str, Any]] = field(default_factory=list)
+    tests: Sequence[dict[str, Any]] = ()
+    collect_errors: Sequence[dict[str, Any]] = ()
     collected: int = 0
     deselected: int = 0
     registered: Sequence[str] = ()
     rootdir: str = ""
-    in_flight: tuple[str, ...] = ()
+    in_flight: Sequence[str] = ()
     exit: int | None = None  # pytest's status; None: it did not come to its end
     stop: str | None = None  # pytest's own reason for stopping early
     torn: int = 0
@@ -169,8 +162,8 @@ def read_records(lines: Iterable[str]) -> Suite:
             seen |= row
     if "split" in seen and seen.get("exit") == 5:
         seen["exit"] = 0  # more shards than tests: this one has none, and that is right
-    known = {name: seen[name] for name in Suite.__dataclass_fields__ if name in seen}
-    return Suite(in_flight=tuple(started), **known)
+    known = {name: seen[name] for name in Suite._fields if name in seen}
+    return Suite(**{**known, "in_flight": tuple(started)})
 
 
 def parsed(lines: Iterable[str]) -> Iterator[object]:
@@ -228,7 +221,7 @@ def verdict(suite: Suite) -> int:
 
 def seconds_of(test: Mapping[str, Any]) -> float:
     """A test's duration in seconds: the sum of its phases."""
-    return float(sum(test.get(phase, 0.0) for phase in PHASES))
+    return float(test.get("setup", 0.0) + test.get("call", 0.0) + test.get("teardown", 0.0))
 
 
 def duration_stats(seconds: Sequence[float]) -> dict[str, float | int | None]:
@@ -263,9 +256,16 @@ def durations_body(suite: Suite, top: int) -> dict[str, Any]:
 
 
 def duration_row(test: Mapping[str, Any]) -> dict[str, Any]:
-    row = {"id": test["id"], "outcome": test["outcome"], "seconds": round(seconds_of(test), 6)}
-    row |= {phase: test.get(phase, 0.0) for phase in PHASES}
-    return row | {"start": test["start"], "worker": test["worker"] or None}
+    return {
+        "id": test["id"],
+        "outcome": test["outcome"],
+        "seconds": round(seconds_of(test), 6),
+        "setup": test.get("setup", 0.0),
+        "call": test.get("call", 0.0),
+        "teardown": test.get("teardown", 0.0),
+        "start": test["start"],
+        "worker": test["worker"] or None,
+    }
 
 
 def markers_body(suite: Suite) -> dict[str, Any]:
@@ -282,15 +282,13 @@ def markers_body(suite: Suite) -> dict[str, Any]:
 
 def outcome_counts(suite: Suite) -> dict[str, int]:
     counts = Counter(test["outcome"] for test in suite.tests)
-    subtests: Counter[str] = Counter()
-    for test in suite.tests:
-        subtests.update(test.get("subtests", {}))
+    subtests = [test["subtests"] for test in suite.tests if "subtests" in test]
     return {
         "tests": len(suite.tests),
         **{outcome: counts[outcome] for outcome in OUTCOMES},
-        "retried_attempts": sum(len(test.get("attempts", ())) for test in suite.tests),
-        "subtests_passed": subtests["passed"],
-        "subtests_failed": subtests["failed"],
+        "retried_attempts": sum(len(test["attempts"]) for test in suite.tests if "attempts" in test),
+        "subtests_passed": sum(found.get("passed", 0) for found in subtests),
+        "subtests_failed": sum(found.get("failed", 0) for found in subtests),
         "collect_errors": len(suite.collect_errors),
         "deselected": suite.deselected,
     }
@@ -298,20 +296,18 @@ def outcome_counts(suite: Suite) -> dict[str, int]:
 
 def junit(suite: Suite, run_id: str, commit: str | None, dirty: bool) -> bytes:
     """The run as JUnit XML: one testcase per test, retried attempts with their texts as Surefire writes them."""
-    counts = outcome_counts(suite)
-    skipped = counts["skipped"] + counts["xfailed"]
+    counts = Counter(test["outcome"] for test in suite.tests)
     began = min((test["start"] for test in suite.tests if test["start"]), default=0.0)  # a crashed worker's has none
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began))
     facts = {"commit": commit, "run_id": run_id, "dirty": "true" if dirty else None, "partial": suite.reason}
     properties = "".join(f"<property{attributes(name=key, value=text)}/>" for key, text in facts.items() if text)
     total = attributes(
         name="pytest",
-        tests=counts["tests"],
+        tests=len(suite.tests),
         failures=counts["failed"],
         errors=counts["error"],
-        skipped=skipped,
+        skipped=counts["skipped"] + counts["xfailed"],
         time=f"{sum(map(seconds_of, suite.tests)):.6f}",
-        timestamp=stamp,
+        timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
     )
     head = f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="pytest tests"><testsuite{total}>'
     cases = "\n".join(map(testcase, suite.tests))
@@ -320,13 +316,12 @@ def junit(suite: Suite, run_id: str, commit: str | None, dirty: bool) -> bytes:
 
 
 def testcase(test: Mapping[str, Any]) -> str:
-    path, bracket, parameters = test["id"].partition("[")
+    path, bracket, parameters = str(test["id"]).partition("[")
     file, *names = path.split("::")
-    module = file.removesuffix(".py").replace("/", ".")
-    named = [module, *names]
-    name = named.pop() + bracket + parameters
-    place = attributes(classname=".".join(named), name=name, file=file, time=f"{seconds_of(test):.6f}")
-    return f"<testcase{place}>{''.join(case_children(test))}</testcase>"
+    *classes, name = [file.removesuffix(".py").replace("/", "."), *names]
+    place = attributes(classname=".".join(classes), name=name + bracket + parameters, file=file)
+    children = "" if test["outcome"] == "passed" and "attempts" not in test else "".join(case_children(test))
+    return f'<testcase{place} time="{seconds_of(test):.6f}">{children}</testcase>'
 
 
 def case_children(test: Mapping[str, Any]) -> Iterator[str]:
@@ -355,19 +350,15 @@ def said(failure: Mapping[str, str]) -> str:
 
 
 def attributes(**pairs: object) -> str:
-    return "".join(f' {name}="{attribute(str(value))}"' for name, value in pairs.items())
+    return "".join([f' {name}="{xml(str(value), newline="&#10;")}"' for name, value in pairs.items()])
 
 
-def attribute(text: str) -> str:
-    return xml(text).replace("\n", "&#10;")  # as it stands, a reader would make a space of it
-
-
-def xml(text: str) -> str:
+def xml(text: str, newline: str = "\n") -> str:
     """Text as XML: markup escaped, characters that XML 1.0 has no way to hold written as #x1B."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
     if escaped.isprintable():
         return escaped
-    return "".join(c if c.isprintable() or c == "\n" else xml_character(c) for c in escaped)
+    return "".join(c if c.isprintable() else newline if c == "\n" else xml_character(c) for c in escaped)
 
 
 def xml_character(char: str) -> str:
@@ -379,7 +370,7 @@ def xml_character(char: str) -> str:
 def coverage_counts(report: Path, root: Path) -> dict[str, Any]:
     """Statements and branches, covered and valid, per file and in all, counted from a coverage.xml.
 
-    Counts, not the rates of the report: those are rounded to four digits and clipped.
+    Counts, and percentages derived from them: the report's own rates are rounded to four digits and clipped.
     """
     from defusedxml.ElementTree import iterparse  # needed after a run only
 
@@ -400,14 +391,13 @@ def coverage_counts(report: Path, root: Path) -> dict[str, Any]:
             files.append({"path": source_path(element.get("filename"), bases, root), **now})
             now = dict.fromkeys(now, 0)
             element.clear()
-    totals = {key: sum(row[key] for row in files) for key in now}
-    return coverage_rates(totals) | {"files": sorted(files, key=lambda row: str(row["path"]))}
-
-
-def coverage_rates(totals: Mapping[str, int]) -> dict[str, Any]:
-    """The counts with the two percentages derived from them, never the combined one; None where nothing counts."""
-    line = percent(totals["statements_covered"], totals["statements"])
-    return {**totals, "line_percent": line, "branch_percent": percent(totals["branches_covered"], totals["branches"])}
+    total = {key: sum(row[key] for row in files) for key in now}
+    return {
+        **total,
+        "line_percent": percent(total["statements_covered"], total["statements"]),
+        "branch_percent": percent(total["branches_covered"], total["branches"]),
+        "files": sorted(files, key=lambda row: str(row["path"])),
+    }
 
 
 def percent(part: int, whole: int) -> float | None:
@@ -415,20 +405,25 @@ def percent(part: int, whole: int) -> float | None:
 
 
 def source_path(name: str, bases: Sequence[Path], root: Path) -> str:
-    """A source file as a path relative to the root, with slashes, from its name relative to a source folder."""
-    found = next((base / name for base in bases if (base / name).is_file()), root / name)
-    return Path(os.path.relpath(found, root)).as_posix()
+    """A source file relative to the root, from its name relative to a source folder."""
+    return relative(next((base / name for base in bases if (base / name).is_file()), root / name), root)
+
+
+def relative(path: str | Path, root: Path) -> str:
+    """The path from the root, with slashes, also where it leads out of it."""
+    return os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def line_ranges(lines: Iterable[int]) -> str:
     """Line numbers as text: 1-3,7,9-12."""
-    ranges: list[list[int]] = []
-    for line in sorted(lines):
-        if ranges and line == ranges[-1][1] + 1:
-            ranges[-1][1] = line
-        else:
-            ranges.append([line, line])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    ranges, first, last = [], 0, -1
+    for line in [*sorted(lines), 0]:
+        if line != last + 1:
+            if first:
+                ranges.append(f"{first}-{last}" if first < last else str(first))
+            first = line
+        last = line
+    return ",".join(ranges)
 
 
 def population(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -475,14 +470,11 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
         data_suffix=f"worker.{os.getpid()}" if worker else None,
         source=settings["source"] or None,
     )
-    cov.set_option("run:parallel", False)
-    quiet = cov.get_option("run:disable_warnings")  # a suite without tests is told in one line
-    cov.set_option("run:disable_warnings", [*(quiet if isinstance(quiet, list) else ()), "no-data-collected"])
-    for option in ("run:dynamic_context", "run:context"):
-        cov.set_option(option, None)
-    if foreign := settings["omit"]:
-        known = cov.get_option("run:omit")
-        cov.set_option("run:omit", [*(known if isinstance(known, list) else ()), *foreign])
+    for option, more in {"run:disable_warnings": ["no-data-collected"], "run:omit": settings["omit"]}.items():
+        known = cov.get_option(option)  # a suite without tests is told in one line, not warned of
+        cov.set_option(option, [*(known if isinstance(known, list) else ()), *more] or None)
+    for option, value in {"run:parallel": False, "run:dynamic_context": None, "run:context": None}.items():
+        cov.set_option(option, value)
     if "multiprocessing" in str(cov.get_option("run:concurrency")):  # its processes read the project's file alone
         os.environ["COVERAGE_FILE"] = settings["data_file"]
     else:
@@ -496,24 +488,20 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
 def run_suite(settings_file: str, pytest_args: list[str]) -> int:
     """In the suite's own process: run pytest as `python -m pytest` would, and save what coverage saw."""
     try:
-        settings = enter_suite(settings_file)
+        enter_suite(settings_file)
     except Exception as error:  # a broken configuration; the parent says so
         give_up(settings_file, f"coverage cannot start: {type(error).__name__}: {error}; mend the configuration")
         return 4
     import pytest  # only now: what pytest imports is measured too
 
     sys.argv = [str(Path(pytest.__file__).with_name("__main__.py")), *pytest_args]
-    options = ["-p", "tpr_conftest", f"--tpr-capture={settings_file}"]
-    status = int(pytest.main([*options, *pytest_args]))
-    if settings["coverage"]:
-        import coverage
-
-        if cov := coverage.Coverage.current():
-            cov.stop()
-            try:
-                cov.save()
-            except Exception as error:
-                give_up(settings_file, f"coverage cannot be saved: {error}; make room for it")
+    status = int(pytest.main(["-p", "tpr_conftest", f"--tpr-capture={settings_file}", *pytest_args]))
+    if (coverage := sys.modules.get("coverage")) and (cov := coverage.Coverage.current()):
+        cov.stop()
+        try:
+            cov.save()
+        except Exception as error:
+            give_up(settings_file, f"coverage cannot be saved: {error}; make room for it")
     return status
 
 
@@ -523,8 +511,7 @@ def give_up(settings_file: str, why: str) -> None:
         records.write(json.dumps({"abort": why}) + "\n")
 
 
-@dataclass(frozen=True)
-class Capture:
+class Capture(NamedTuple):
     """The private folder of one capture: what it measured stays there until the artifacts are written."""
 
     folder: Path
@@ -560,20 +547,20 @@ class Capture:
             raise EvidenceError(f"{self.records}: cannot be read: {error.strerror}; capture again") from None
         secrets = secret_values(os.environ)
         for test in suite.tests:  # the texts of failures were redacted before they were recorded
-            test |= {key: redact_text(test[key], secrets) for key in ("id", "reason") if key in test}
-        return replace(suite, tests=by_id(suite.tests))
+            for key in ("id", "reason") if "reason" in test else ("id",):
+                test[key] = redact_text(test[key], secrets)
+        return suite._replace(tests=by_id(suite.tests))
 
 
 def by_id(tests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The tests, sorted. What lost a secret is told apart by a number: nothing of the secret may do that."""
-    masked, found = Counter[str](), []
-    for test in tests:
+    masked, found = Counter[str](), list(tests)
+    for test in found:
         if MASK in test["id"]:
             name = re.sub(r"#\d+$", "", test["id"])
             masked[name] += 1
             test["id"] = f"{name}#{masked[name]}"
-        found.append(test)
-    return sorted(found, key=lambda test: str(test["id"]))
+    return sorted(found, key=itemgetter("id"))
 
 
 @contextlib.contextmanager
@@ -631,7 +618,7 @@ def open_capture(run: Run, settings: Settings) -> Capture:
         "artifacts": str(earlier),
         "coverage": settings.measured,
         "contexts": settings.measured and "contexts" not in settings.skip,
-        "pause": settings.measured and settings.pause,
+        "pause": settings.measured and not settings.trace_all,
         "source": settings.source,
         "shard": settings.shard,
         "durations": settings.shard and recorded_durations(earlier, run.root / "artifacts" / "foundation"),
@@ -672,7 +659,7 @@ def safe_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:100]
 
 
-def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held: int, stops: Stops) -> int:
+def run_child(run: Run, capture: Capture, settings: Settings, held: int, stops: Stops) -> int:
     """Run the suite in its own process, to its end or until it is stopped; returns its status."""
     import subprocess
 
@@ -682,11 +669,11 @@ def run_child(capture: Capture, settings: Settings, env: Mapping[str, str], held
     )
     mode_args = [f"--failfast-mode={settings.mode}"] if settings.mode != "off" else []
     command = [sys.executable, "-c", bootstrap, *mode_args, *settings.pytest_args]
-    inherit = {} if os.name == "nt" else {"pass_fds": (held,)}
+    inherit: dict[str, Any] = {} if os.name == "nt" else {"pass_fds": (held,)}
     try:
-        process = subprocess.Popen(command, cwd=settings.root, env=dict(env), **inherit)  # type: ignore[call-overload]
+        process = subprocess.Popen(command, cwd=run.root, env=child_env(run, settings), **inherit)
     except OSError as error:
-        raise EvidenceError(f"{settings.root}: no suite can run here: {error.strerror}; check it") from None
+        raise EvidenceError(f"{run.root}: no suite can run here: {error.strerror}; check it") from None
     with stops.passed_to(process, settings.timeout):
         if settings.measured:
             import coverage  # noqa: F401 - while the suite runs; needed after it
@@ -765,28 +752,19 @@ def in_foreground() -> bool:
         return os.name == "nt"
 
 
-def refuse_environment(run: Run, settings: Settings, env: Mapping[str, str], watch: Stopwatch) -> int:
-    """The exit code if validate_env.py, as a process, refuses the environment or a package is missing, else 0."""
+def run_script(run: Run, settings: Settings, script: str, *flags: str) -> int:
+    """Run another script of the platform as a process on the same root and artifacts: its exit code."""
     import subprocess
 
-    if "environment" not in settings.skip:
-        command = [sys.executable, str(HERE / "validate_env.py"), "--quiet", "--allow-unrecorded"]
-        command += ["--root", str(settings.root), "--artifacts", str(run.artifacts)]
-        with watch.stage("environment"):
-            code = subprocess.run(command, env=dict(env), check=False).returncode
-        if code:
-            return 1 if code == 1 else 2
-    need_packages(settings)
-    return 0
+    places = ["--root", str(run.root), "--artifacts", str(run.artifacts)]
+    command = [sys.executable, str(HERE / script), "--quiet", *places, *flags]
+    return subprocess.run(command, env=child_env(run, settings), check=False).returncode
 
 
 def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] | None:
     """Write coverage.xml from the capture's data; its counts, or None if nothing was measured."""
     import coverage  # the environment is validated by now
 
-    data_files = [path for path in sorted(capture.folder.glob(".coverage*")) if not path.name.endswith("-journal")]
-    if not data_files:
-        return None
     temporary = capture.folder / "coverage.xml"
     try:
         with contextlib.chdir(run.root):
@@ -794,13 +772,12 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
             if suite.roots:  # a path of another machine becomes one of this
                 known = cov.get_option("paths") or {}
                 cov.set_option("paths", {**known, "shards": [str(run.root), *suite.roots]})  # type: ignore[dict-item]
-            if data_files == [capture.data_file] and not cov.get_option("paths"):
+            if data_files(capture) == [capture.data_file] and not cov.get_option("paths"):
                 cov.load()
             else:  # what was measured elsewhere, in other processes too, gets the paths of here
-                if capture.data_file in data_files:
-                    data_files.append(capture.data_file.rename(capture.folder / ".coverage.suite"))
-                    data_files.remove(capture.data_file)
-                cov.combine([str(path) for path in data_files])
+                if capture.data_file.exists():
+                    capture.data_file.rename(capture.folder / ".coverage.suite")
+                cov.combine([str(path) for path in data_files(capture)])
                 cov.save()
             if not cov.get_data().measured_files():
                 return None
@@ -813,6 +790,10 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
             return None
         raise EvidenceError(f"coverage data: {one_line(error)}; mend it or pass --skip coverage") from None
     return {"core": suite.core, **coverage_counts(run.artifacts / "coverage.xml", run.root)}
+
+
+def data_files(capture: Capture) -> list[Path]:
+    return [path for path in sorted(capture.folder.glob(".coverage*")) if not path.name.endswith("-journal")]
 
 
 def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
@@ -831,10 +812,9 @@ def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
                 covered[context].append(line)
         known = sorted((number[context], lines) for context, lines in covered.items() if context in number)
         rows = [{"file": index, "lines": line_ranges(lines)} for index, lines in known]
-        shown = Path(os.path.relpath(run.root / path, run.root)).as_posix()
-        sources.append({"path": shown, "covered_by": rows})
+        sources.append({"path": relative(run.root / path, run.root), "covered_by": rows})
     failed = [test["id"] for test in suite.tests if test["outcome"] in RED]
-    rootdir = Path(os.path.relpath(suite.rootdir or run.root, run.root)).as_posix()
+    rootdir = relative(suite.rootdir or run.root, run.root)
     return {"rootdir": rootdir, "files": files, "sources": sources, "failed": failed}
 
 
@@ -864,25 +844,11 @@ def keep_history(suite: Suite, run: Run, origin: tuple[str, str | None, bool]) -
         old.unlink(missing_ok=True)
 
 
-def scan_flakes(run: Run, env: Mapping[str, str]) -> dict[str, Any] | None:
-    """Have scan_flakes.py read the history, as a process; its report, or None if it could not tell."""
-    import subprocess
-
-    command = [sys.executable, str(HERE / "scan_flakes.py"), "--quiet"]
-    command += ["--root", str(run.root), "--artifacts", str(run.artifacts)]
-    if subprocess.run(command, env=dict(env), check=False).returncode not in (0, 1):
+def scan_flakes(run: Run, settings: Settings) -> dict[str, Any] | None:
+    """Have scan_flakes.py read the history; its report, or None if it could not tell."""
+    if run_script(run, settings, "scan_flakes.py") not in (0, 1):
         return None
     return read_artifact(run.artifacts / "flake.report.json")
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """The committed promise about coverage: percentages, a tolerance in points, a date."""
-
-    path: Path
-    line: float
-    branch: float | None
-    document: dict[str, Any]
 
 
 def ladder_path(run: Run) -> Path:
@@ -891,14 +857,13 @@ def ladder_path(run: Run) -> Path:
     return own if own.exists() or run.root == HERE.parents[1] else run.artifacts / own.name
 
 
-def read_ladder(path: Path) -> Ladder | None:
+def read_ladder(path: Path) -> dict[str, Any] | None:
     import yaml  # needed after a run only
 
     try:
-        document = yaml.safe_load(path.read_bytes()[:LADDER_LIMIT])
-        baseline = document["baseline"]
-        line, branch = float(baseline["line"]), baseline["branch"]
-        return Ladder(path, line, None if branch is None else float(branch), document)
+        document: dict[str, Any] = yaml.safe_load(path.read_bytes()[:LADDER_LIMIT])
+        line, branch = document["baseline"]["line"], document["baseline"]["branch"]
+        document["baseline"] |= {"line": float(line), "branch": None if branch is None else float(branch)}
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -907,22 +872,24 @@ def read_ladder(path: Path) -> Ladder | None:
         detail = f"{type(error).__name__}: {one_line(error)}"
         remedy = "mend it or record it anew with --rebaseline"
         raise EvidenceError(f"{path}: expected baseline.line and baseline.branch, got {detail}; {remedy}") from None
+    return document
 
 
-def new_ladder(coverage: Mapping[str, Any], commit: str | None, promise: Promise, today: float) -> dict[str, Any]:
+def new_ladder(coverage: Mapping[str, Any], commit: str | None, settings: Settings) -> dict[str, Any]:
     """A ladder whose baseline is this capture and whose target is TARGET_STEP points above it."""
-    line = coverage["line_percent"] if promise.baseline is None else promise.baseline
-    branch = coverage["branch_percent"]
+    line = coverage["line_percent"] if settings.coverage_baseline is None else settings.coverage_baseline
+    branch, now = coverage["branch_percent"], time.time()
+    wanted = settings.coverage_target
     return {
         "schema_version": LADDER_VERSION,
-        "baseline": {"line": line, "branch": branch, "commit": commit, "recorded": day(today)},
+        "baseline": {"line": line, "branch": branch, "commit": commit, "recorded": day(now)},
         "target": {
-            "line": min(100.0, line + TARGET_STEP) if promise.target is None else promise.target,
+            "line": min(100.0, line + TARGET_STEP) if wanted is None else wanted,
             "branch": None if branch is None else min(100.0, branch + TARGET_STEP),
         },
-        "tolerance": promise.tolerance,
-        "horizon": day(today + HORIZON_DAYS * 86400),
-        **({"reason": promise.reason} if promise.reason else {}),
+        "tolerance": settings.coverage_tolerance,
+        "horizon": day(now + HORIZON_DAYS * 86400),
+        **({"reason": settings.reason} if settings.reason else {}),
     }
 
 
@@ -935,40 +902,38 @@ def record_ladder(run: Run, settings: Settings, coverage: Mapping[str, Any]) -> 
     import yaml
 
     path = ladder_path(run)
-    known = None if settings.rebaseline and not path.exists() else read_ladder(path)
+    known = read_ladder(path)
     fresh = known is None or settings.rebaseline
-    if fresh:
-        if known and lowered(known, coverage) and not settings.promise.reason:
-            raise EvidenceError(f"{path}: --rebaseline would lower the baseline; say why with --reason TEXT")
-        document = new_ladder(coverage, run.commit[0], settings.promise, time.time())
+    if known and fresh and lowered(known["baseline"], coverage) and not settings.reason:
+        raise EvidenceError(f"{path}: --rebaseline would lower the baseline; say why with --reason TEXT")
+    if known is None or settings.rebaseline:
+        known = new_ladder(coverage, run.commit[0], settings)
         text = "# The promise about coverage, in percent and points; PLAN.md explains each key.\n"
-        text += yaml.safe_dump(document, sort_keys=False)
         with writing(path):
-            write_atomic(path, text.encode())
-    else:
-        assert known
-        document = known.document
-    shown = {key: document.get(key) for key in ("baseline", "target", "tolerance", "horizon", "reason")}
+            write_atomic(path, (text + yaml.safe_dump(known, sort_keys=False)).encode())
+    ladder: dict[str, Any] = {"path": relative(path, run.root)}
+    ladder |= {key: known.get(key) for key in ("baseline", "target", "tolerance", "horizon")}
     measured = {"line": coverage["line_percent"], "branch": coverage["branch_percent"]}
-    where = Path(os.path.relpath(path, run.root)).as_posix()
-    run.log.info("coverage_ladder_recorded", path=where, new=fresh, measured=measured, **shown)
-    return {"path": where, **{key: shown[key] for key in ("baseline", "target", "tolerance", "horizon")}}, fresh
+    run.log.info("coverage_ladder_recorded", new=fresh, measured=measured, reason=known.get("reason"), **ladder)
+    return ladder, fresh
 
 
-def lowered(known: Ladder, coverage: Mapping[str, Any]) -> bool:
-    branch = coverage["branch_percent"]
-    return coverage["line_percent"] < known.line or (None not in (branch, known.branch) and branch < known.branch)
+def lowered(known: Mapping[str, Any], coverage: Mapping[str, Any]) -> bool:
+    pairs = [(coverage[f"{kind}_percent"], known[kind]) for kind in ("line", "branch")]
+    return any(None not in pair and pair[0] < pair[1] for pair in pairs)
 
 
-def baseline_body(parts: Mapping[str, Any], suite: Suite, durations: Mapping[str, Any]) -> dict[str, Any]:
+def baseline_body(
+    suite: Suite, durations: Mapping[str, Any], markers: Mapping[str, Any], **rest: Any
+) -> dict[str, Any]:
     """The consolidated baseline from what the stages of the capture gave; a skipped stage leaves null."""
-    markers, flakes, signature = parts["markers"], parts["flakes"], parts["signature"]
+    flakes, signature = rest["flakes"], rest["signature"]
     body = {
         "partial": suite.partial,
-        "scope": parts["scope"],
+        "scope": rest["scope"],
         "outcomes": outcome_counts(suite),
         "durations": {**durations["all"], "phases": durations["phases"]},
-        "coverage": parts["coverage"],
+        "coverage": rest["coverage"],
         "markers": {
             "registered": sum(row["registered"] for row in markers["markers"]),
             "used": sum(row["tests"] > 0 for row in markers["markers"]),
@@ -976,10 +941,9 @@ def baseline_body(parts: Mapping[str, Any], suite: Suite, durations: Mapping[str
             "unregistered": len(markers["unregistered"]),
         },
         "flakes": flakes and flake_summary(flakes),
-        "environment": signature
-        and {key: signature[key] for key in ("signature", "python", "platform") if key in signature},
-        "ladder": parts["ladder"],
-        "capture": parts["seconds"],
+        "environment": signature and {key: signature[key] for key in ("signature", "python", "platform")},
+        "ladder": rest["ladder"],
+        "capture": rest["seconds"],
     }
     return {**body, "population": population(body)}
 
@@ -1006,7 +970,6 @@ class Stopwatch:
 
 def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite, watch: Stopwatch) -> dict[str, Any]:
     """Write every artifact of the capture; returns the baseline. A partial one moves no ladder and no map."""
-    env = child_env(run, settings)
     with watch.stage("coverage"):
         coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite)
     with watch.stage("durations"):
@@ -1018,17 +981,16 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     with watch.stage("history"):
         keep_history(suite, run, capture.origin)
     with watch.stage("flakes"):
-        flakes = None if "flakes" in settings.skip else scan_flakes(run, env)
+        flakes = None if "flakes" in settings.skip else scan_flakes(run, settings)
     ladder, fresh = None, False
     whole = settings.mode == "off" and not suite.reason and not settings.shard
     if whole and coverage and coverage["line_percent"] is not None:
         ladder, fresh = record_ladder(run, settings, coverage)
-    if whole and coverage and not settings.skip & {"contexts"}:
+    if whole and coverage and "contexts" not in settings.skip:
         with watch.stage("contexts"):
             run.write("test.map.json", MAP_VERSION, line_map(capture, suite, run))
-    parts = {"coverage": coverage, "markers": markers, "flakes": flakes, "ladder": ladder}
-    parts |= {"signature": read_signature(run, settings), "seconds": watch.seconds, "scope": scope(suite, settings)}
-    body = baseline_body(parts, suite, durations)
+    parts = {"coverage": coverage, "flakes": flakes, "ladder": ladder, "signature": read_signature(run, settings)}
+    body = baseline_body(suite, durations, markers, **parts, seconds=watch.seconds, scope=scope(suite, settings))
     if settings.mode != "off":
         return body  # ordered by a change, to stop early: the baseline and its hash stay
     if fresh:
@@ -1040,7 +1002,7 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
 
 def scope(suite: Suite, settings: Settings) -> dict[str, Any]:
     """What was measured: two captures compare only if this is equal."""
-    arguments = {"pytest_args": list(settings.pytest_args), "source": list(settings.source)}
+    arguments = {"pytest_args": settings.pytest_args, "source": settings.source}
     shard = {"shard": "{}/{}".format(*settings.shard)} if settings.shard else {}
     return {**arguments, "skipped_stages": sorted(settings.skip), "collected": suite.collected, **shard}
 
@@ -1052,32 +1014,42 @@ def read_signature(run: Run, settings: Settings) -> dict[str, Any] | None:
 
 
 def child_env(run: Run, settings: Settings) -> dict[str, str]:
-    env = {**KEYS, **os.environ, "TPR_RUN_ID": run.id}
-    env["TPR_FAILFAST_MODE"] = settings.mode
-    if not (settings.root / ".hypothesis").exists():  # examples of the suite's property tests stay in artifacts too
+    env = {**KEYS, **os.environ, "TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": settings.mode}
+    if not (run.root / ".hypothesis").exists():  # examples of the suite's property tests stay in artifacts too
         env.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(run.artifacts / ".hypothesis"))
     return env
 
 
-def capture_suite(run: Run, settings: Settings, stops: Stops) -> int:
-    """Validate, run, write, show: the whole capture; its exit code."""
-    watch, env = Stopwatch(), child_env(run, settings)
-    if refused := refuse_environment(run, settings, env, watch):
-        return refused
+def work(run: Run, settings: Settings, stops: Stops) -> int:
+    """Recover, or validate and then capture or merge; the exit code."""
+    if settings.recover:
+        return recover(run, settings)
+    watch = Stopwatch()
+    if "environment" not in settings.skip:
+        with watch.stage("environment"):
+            if code := run_script(run, settings, "validate_env.py", "--allow-unrecorded"):
+                return 1 if code == 1 else 2
+    need_packages(settings)
+    return merge_shards(run, settings, watch) if settings.merge else capture_suite(run, settings, watch, stops)
+
+
+def capture_suite(run: Run, settings: Settings, watch: Stopwatch, stops: Stops) -> int:
+    """Run, write, show; the exit code."""
     if settings.shard:
-        (run.artifacts / SHARD).unlink(missing_ok=True)  # an earlier run's
+        for name in (SHARD, ".coverage"):  # an earlier run's
+            (run.artifacts / name).unlink(missing_ok=True)
     for dead in dead_captures(run.artifacts):
         salvage(run, dead)
     if stops.reasons:
-        raise EvidenceError(f"{settings.root}: {stops.reasons[0]} before the suite ran; capture again")
+        raise EvidenceError(f"{run.root}: {stops.reasons[0]} before the suite ran; capture again")
     capture = open_capture(run, settings)
     with alive(capture.folder) as held:
         with watch.stage("suite"):
-            returncode = run_child(capture, settings, env, held, stops)
+            returncode = run_child(run, capture, settings, held, stops)
         suite = capture.suite()
-        suite = replace(suite, reason=why_partial(suite, returncode, next(iter(stops.reasons), None)))
+        suite = suite._replace(reason=why_partial(suite, returncode, next(iter(stops.reasons), None)))
         if stops.reasons or settings.shard:  # who cancels a run grants it few seconds; a shard has no history
-            settings = replace(settings, skip=settings.skip | {"flakes"})
+            settings = settings._replace(skip=settings.skip | {"flakes"})
         if settings.mode != "off":
             write_summary(run, settings, suite)
         if settings.mode == "hard":
@@ -1101,7 +1073,8 @@ def conclude(run: Run, settings: Settings, capture: Capture, suite: Suite, watch
     if not settings.quiet:
         print(table(baseline, time.perf_counter() - STARTED))
     if suite.reason:
-        print(f"collect_metrics.py: partial: {one_line(suite.reason)}{in_flight_text(suite)}", file=sys.stderr)
+        flying = f"; in flight: {', '.join(map(one_line, suite.in_flight[:5]))}" if suite.in_flight else ""
+        print(f"collect_metrics.py: partial: {one_line(suite.reason)}{flying}", file=sys.stderr)
     return verdict(suite)
 
 
@@ -1117,62 +1090,65 @@ def need_packages(settings: Settings) -> None:
 
 
 def write_summary(run: Run, settings: Settings, suite: Suite) -> None:
-    """failfast.summary.json of a soft or hard run, its events, and a line for people."""
+    """failfast.summary.json of a soft or hard run, its events, and a line for people.
+
+    After a hard stop it says what is known of the suite as a whole, and what would tell whether to roll back.
+    """
+    first, hard = suite.first_red and first_failure(suite.first_red), settings.mode == "hard"
     elapsed = round(time.perf_counter() - STARTED, 3)
-    first = suite.first_red and first_failure(suite.first_red)
-    known, earlier = run.artifacts / "failfast.summary.json", None
-    with contextlib.suppress(EvidenceError):
-        earlier = read_artifact(known).get("benchmark") if known.exists() else None
     facts = {"elapsed_to_detection_s": elapsed, "tests_run": len(suite.tests), "tests_collected": suite.collected}
-    rollback = first and settings.mode == "hard" and rollback_evaluation(run, first)
-    body = {"mode": settings.mode, "first_failure": first, **facts, "order": suite.order}
-    body |= {"partial_metrics": settings.mode == "soft", "rollback": rollback or None, "benchmark": earlier}
+    rollback = None
+    if first and hard:
+        last = earlier(run, "baseline.metrics.json")
+        rollback = {
+            "reason": f"{first['phase']} of {first['id']} failed",
+            "last_baseline": {key: last.get(key) for key in ("run_id", "commit", "generated_at")},
+            "metrics_of_this_run": False,
+            "next": "collect_metrics.py --failfast-mode off, then enforce_gates.py",
+        }
+    body = {"mode": settings.mode, "first_failure": first, **facts, "order": suite.order, "partial_metrics": not hard}
+    body |= {"rollback": rollback, "benchmark": earlier(run, "failfast.summary.json").get("benchmark")}
     run.write("failfast.summary.json", SUMMARY_VERSION, body)
     if first:
         run.log.warning("early_exit_detected", mode=settings.mode, first_failure=first, **facts)
-    if rollback:
-        run.log.warning(
-            "risk_trigger", trigger="hard_failfast_exit", where=first["id"] if first else None, **rollback
-        )
+    if first and rollback:
+        run.log.warning("risk_trigger", trigger="hard_failfast_exit", where=first["id"], **rollback)
     if not settings.quiet:
         print(summary_table(body))
-    if settings.mode == "hard":
+    if hard:
         print("collect_metrics.py: hard mode writes no metrics for this run; earlier ones stay", file=sys.stderr)
 
 
-def first_failure(row: Mapping[str, Any]) -> dict[str, str]:
-    failure = (
-        row if "collect_error" in row else (row.get("failures") or [{"phase": "call", "type": "", "text": ""}])[0]
-    )
-    phase = "collect" if "collect_error" in row else failure["phase"]
-    identity = row.get("id") or row["collect_error"]
-    return {"id": identity, "phase": phase, "type": failure["type"], "message": one_line(said(failure))}
-
-
-def rollback_evaluation(run: Run, first: Mapping[str, str]) -> dict[str, Any]:
-    """After a hard stop: what is known of the suite as a whole, and what would tell whether to roll back."""
-    path = run.artifacts / "baseline.metrics.json"
+def earlier(run: Run, name: str) -> dict[str, Any]:
+    """An artifact that an earlier run left; empty without one that holds."""
     try:
-        known = read_artifact(path)
+        return read_artifact(run.artifacts / name)
     except EvidenceError:
-        known = {}
-    last = {key: known.get(key) for key in ("run_id", "commit", "generated_at")}
-    return {
-        "reason": f"{first['phase']} of {first['id']} failed",
-        "last_baseline": last,
-        "metrics_of_this_run": False,
-        "next": "collect_metrics.py --failfast-mode off, then enforce_gates.py",
-    }
+        return {}
+
+
+def first_failure(row: Mapping[str, Any]) -> dict[str, str]:
+    if "collect_error" in row:
+        identity, failure = row["collect_error"], {**row, "phase": "collect"}
+    else:
+        identity, failure = row["id"], next(iter(row.get("failures", ())), {"phase": "call", "type": "", "text": ""})
+    return {"id": identity, "phase": failure["phase"], "type": failure["type"], "message": one_line(said(failure))}
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     first = summary["first_failure"]
-    rows = [("mode", summary["mode"]), ("order", summary["order"] or "-")]
-    rows.append(("first failure", f"{one_line(first['id'])} ({first['phase']})" if first else "none"))
-    if first:
-        rows.append(("", first["message"]))
-    rows.append(("verdict after", f"{clock(summary['elapsed_to_detection_s'])}, {summary['tests_run']} tests run"))
-    return "\n".join(f"{name:<17}{text}" for name, text in rows)
+    return aligned(
+        ("mode", summary["mode"]),
+        ("order", summary["order"] or "-"),
+        ("first failure", f"{one_line(first['id'])} ({first['phase']})" if first else "none"),
+        ("", first and first["message"]),
+        ("verdict after", f"{clock(summary['elapsed_to_detection_s'])}, {summary['tests_run']} tests run"),
+    )
+
+
+def aligned(*rows: tuple[str, Any]) -> str:
+    """Rows for people, a row without a text left out."""
+    return "\n".join(f"{name:<17}{text}" for name, text in rows if text)
 
 
 def refuse_empty(suite: Suite, settings: Settings) -> None:
@@ -1181,19 +1157,14 @@ def refuse_empty(suite: Suite, settings: Settings) -> None:
         raise EvidenceError(f"{settings.root}: {suite.abort}")
     if suite.collect_errors:
         first = suite.collect_errors[0]
-        raise RedSuiteError(
-            f"{settings.root}: {suite.reason}, first {first['collect_error']}: {first['type']}; mend it"
-        )
+        where = f"{settings.root}: {suite.reason}, first {first['collect_error']}"
+        raise RedSuiteError(f"{where}: {first['type']}; mend it")
     text = EXIT_TEXT.get(suite.exit or 0, f"no test finished: {suite.reason or 'pytest was not asked to run any'}")
     raise EvidenceError(f"{settings.root}: {text}; give paths or options after --")
 
 
 class RedSuiteError(EvidenceError):
     """Nothing ran, but a failure was seen: the answer is no, not unknown."""
-
-
-def in_flight_text(suite: Suite) -> str:
-    return f"; in flight: {', '.join(one_line(test) for test in suite.in_flight[:5])}" if suite.in_flight else ""
 
 
 def drop(capture: Capture) -> None:
@@ -1206,7 +1177,7 @@ def drop(capture: Capture) -> None:
 
 def salvage(run: Run, dead: Capture) -> None:
     """A killed capture's tests go to the history, so that its flakes are not lost; its folder goes."""
-    suite = replace(dead.suite(), reason="the capture was killed")
+    suite = dead.suite()._replace(reason="the capture was killed")
     if suite.tests:
         keep_history(suite, run, dead.origin)
     drop(dead)
@@ -1218,34 +1189,40 @@ def recover(run: Run, settings: Settings) -> int:
     if not found:
         living = "one whose suite still runs; wait for its end" if place.exists() else "none; capture instead"
         raise EvidenceError(f"{place}: expected a killed capture, found {living}")
-    for older in found[:-1]:
-        salvage(run, older)
-    suite = found[-1].suite()
-    suite = replace(suite, abort=None, reason=suite.abort or "the capture was killed")
-    run.commit = found[-1].origin[1:]
-    return conclude(run, replace(settings, mode="off"), found[-1], suite, Stopwatch())
+    *older, last = found
+    for dead in older:
+        salvage(run, dead)
+    suite = last.suite()
+    suite = suite._replace(abort=None, reason=suite.abort or "the capture was killed")
+    run.commit = last.origin[1:]
+    return conclude(run, settings._replace(mode="off"), last, suite, Stopwatch())
 
 
 def write_shard(run: Run, settings: Settings, suite: Suite, watch: Stopwatch) -> None:
     """What merging needs of a shard, beside its coverage data: all that was recorded of its tests."""
     assert settings.shard
+    number, of = settings.shard
     data = run.artifacts / ".coverage"
-    signature = read_signature(run, settings)
     body = {
-        "shard": settings.shard[0],
-        "of": settings.shard[1],
+        "shard": number,
+        "of": of,
         "root": str(run.root),
-        "environment": signature and signature["signature"],
-        "coverage_sha256": None if "coverage" in settings.skip else sha256(data.read_bytes()),
+        "environment": signature_of(run, settings),
+        "coverage_sha256": sha256(data.read_bytes()) if data.exists() else None,
         "suite_seconds": watch.seconds.get("suite", 0.0),
         "scope": {**scope(suite, settings), "skipped_stages": sorted(settings.skip - {"flakes"})},
-        "suite": vars(suite),
+        "suite": suite._asdict(),
     }
     run.write(SHARD, SHARD_VERSION, body)
 
 
-@dataclass(frozen=True)
-class Shard:
+def signature_of(run: Run, settings: Settings) -> str | None:
+    """The digest that identifies the environment; None if it was not validated."""
+    document = read_signature(run, settings)
+    return str(document["signature"]) if document else None
+
+
+class Shard(NamedTuple):
     """A shard's evidence and where it lies."""
 
     place: Path
@@ -1259,9 +1236,9 @@ class Shard:
     @property
     def origin(self) -> dict[str, object]:
         """What all shards of a run have in common."""
-        facts, names = self.facts, ("run_id", "commit", "dirty", "environment")
-        scope = {name: facts["scope"][name] for name in ("pytest_args", "source", "skipped_stages")}
-        return {name: facts[name] for name in names} | scope | {"split": self.suite.split}
+        names = ("run_id", "commit", "dirty", "environment", "pytest_args", "source", "skipped_stages")
+        facts = self.facts | self.facts["scope"]
+        return {name: facts[name] for name in names} | {"split": self.suite.split}
 
 
 def read_shard(place: Path) -> Shard:
@@ -1277,22 +1254,16 @@ def read_shard(place: Path) -> Shard:
     return shard
 
 
-def merge_shards(run: Run, settings: Settings) -> int:
+def merge_shards(run: Run, settings: Settings, watch: Stopwatch) -> int:
     """Join the evidence of all shards and write what one capture of the whole suite would have: its exit code."""
-    watch, env = Stopwatch(), child_env(run, settings)
-    if refused := refuse_environment(run, settings, env, watch):
-        return refused
     shards = sorted(map(read_shard, settings.merge), key=lambda shard: int(shard.facts["shard"]))
-    signature = read_signature(run, settings)
-    here: dict[str, object] = {"run_id": run.id, "commit": run.commit[0], "dirty": run.commit[1]}
-    here["environment"] = signature and signature["signature"]
-    if problem := misfit(shards, here):
+    here = {"run_id": run.id, "commit": run.commit[0], "dirty": run.commit[1]}
+    if problem := misfit(shards, here | {"environment": signature_of(run, settings)}):
         raise EvidenceError(problem)
     scope = shards[0].facts["scope"]
-    settings = replace(
-        settings,
-        source=tuple(scope["source"]),
-        pytest_args=tuple(scope["pytest_args"]),
+    settings = settings._replace(
+        source=scope["source"],
+        pytest_args=scope["pytest_args"],
         skip=settings.skip | set(scope["skipped_stages"]),
     )
     watch.seconds["suite"] = round(sum(shard.facts["suite_seconds"] for shard in shards), 3)
@@ -1331,12 +1302,11 @@ def joined(shards: Sequence[Shard], root: Path) -> Suite:
     ended = [2 if suite.exit is None else suite.exit for suite in suites]
     reasons = [f"shard {shard.name}: {shard.suite.reason}" for shard in shards if shard.suite.reason]
     first = shards[0]
-    return replace(
-        first.suite,
+    return first.suite._replace(
         tests=by_id(test for suite in suites for test in suite.tests),
         collected=sum(suite.collected for suite in suites),
         rootdir=str(root / os.path.relpath(first.suite.rootdir, first.facts["root"])),
-        in_flight=tuple(test for suite in suites for test in suite.in_flight),
+        in_flight=[test for suite in suites for test in suite.in_flight],
         exit=1 if 1 in ended else max(ended),
         reason="; ".join(reasons) or None,
         split=None,
@@ -1345,36 +1315,27 @@ def joined(shards: Sequence[Shard], root: Path) -> Suite:
 
 
 def table(baseline: Mapping[str, Any], seconds: float) -> str:
-    """The baseline for people: aligned, with units."""
-    outcomes, durations, coverage = baseline["outcomes"], baseline["durations"], baseline["coverage"]
+    """The baseline for people, with units."""
+    outcomes, durations, coverage = baseline["outcomes"], baseline["durations"], baseline["coverage"] or {}
+    markers, flakes, filled = baseline["markers"], baseline["flakes"], baseline["population"]
     counts = ", ".join(f"{outcomes[name]} {name}" for name in OUTCOMES if outcomes[name])
-    rows = [("tests", f"{outcomes['tests']}: {counts}")]
-    if outcomes["retried_attempts"]:
-        rows.append(("retried attempts", str(outcomes["retried_attempts"])))
-    if subtests := outcomes["subtests_passed"] + outcomes["subtests_failed"]:
-        rows.append(("subtests", f"{subtests}: {outcomes['subtests_failed']} failed"))
+    subtests = outcomes["subtests_passed"] + outcomes["subtests_failed"]
     quantiles = "  ".join(f"{name} {clock(durations[name])}" for name in ("p50", "p90", "p95", "p99", "max"))
-    rows.append(("durations", f"total {clock(durations['total'])}  {quantiles}"))
-    if coverage:
-        rows.append(("lines", share(coverage["statements_covered"], coverage["statements"])))
-        rows.append(("branches", share(coverage["branches_covered"], coverage["branches"])))
-    elif coverage is None:
-        rows.append(("coverage", "nothing measured"))
-    markers = baseline["markers"]
-    rows.append(
-        ("markers", f"{markers['used']} used, {markers['unused']} unused, {markers['unregistered']} unregistered")
-    )
-    if flakes := baseline["flakes"]:
-        rows.append(("flakes", f"{flakes['flaky']} flaky, {flakes['suspected']} suspected in {flakes['runs']} runs"))
-    rows.append(
-        ("populated", f"{baseline['population']['percent']:.1f} % of {baseline['population']['fields']} fields")
-    )
     stages = "  ".join(f"{name} {clock(value)}" for name, value in baseline["capture"].items())
-    rows.append(("capture", f"{clock(seconds)}: {stages}"))
-    rows.append(
-        ("baseline", f"sha256:{baseline['sha256']}" if "sha256" in baseline else "untouched by a fail-fast mode")
+    return aligned(
+        ("tests", f"{outcomes['tests']}: {counts}"),
+        ("retried attempts", outcomes["retried_attempts"] and str(outcomes["retried_attempts"])),
+        ("subtests", subtests and f"{subtests}: {outcomes['subtests_failed']} failed"),
+        ("durations", f"total {clock(durations['total'])}  {quantiles}"),
+        ("coverage", None if coverage else "nothing measured"),
+        ("lines", coverage and share(coverage["statements_covered"], coverage["statements"])),
+        ("branches", coverage and share(coverage["branches_covered"], coverage["branches"])),
+        ("markers", ", ".join(f"{markers[name]} {name}" for name in ("used", "unused", "unregistered"))),
+        ("flakes", flakes and "{flaky} flaky, {suspected} suspected in {runs} runs".format(**flakes)),
+        ("populated", "{percent:.1f} % of {fields} fields".format(**filled)),
+        ("capture", f"{clock(seconds)}: {stages}"),
+        ("baseline", f"sha256:{baseline['sha256']}" if "sha256" in baseline else "untouched by a fail-fast mode"),
     )
-    return "\n".join(f"{name:<17}{text}" for name, text in rows)
 
 
 def clock(seconds: float | None) -> str:
@@ -1387,13 +1348,14 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f} % ({part} of {whole})" if whole else "none to measure"
 
 
-def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
+def parse(argv: Sequence[str] | None) -> Settings:
     words = list(sys.argv[1:] if argv is None else argv)
     cut = words.index("--") if "--" in words else len(words)
     env = os.environ
     parser = Arguments(__doc__ or "", "collect_metrics")
     add = parser.add_argument
-    add("--failfast-mode", type=mode, default=env.get("TPR_FAILFAST_MODE", "off"), help="off (default), soft or hard")
+    default = env.get("TPR_FAILFAST_MODE", "off")
+    add("--failfast-mode", dest="mode", type=mode, default=default, help="off (default), soft or hard")
     add("--skip", action="append", default=[], choices=STAGES, help="leave a stage out (repeatable)")
     add("--top", type=count, default=25, metavar="N", help="how many slowest tests (default 25)")
     add("--timeout", type=span, metavar="SECONDS", help="stop the suite after this long")
@@ -1410,30 +1372,16 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
     args = parser.parse_args(words[:cut])
     if args.shard and "TPR_RUN_ID" not in env:
         parser.error("--shard: expected TPR_RUN_ID, the same for all shards and their merge; set it")
-    if args.merge and (args.shard or args.recover or args.failfast_mode != "off" or words[cut + 1 :]):
+    if args.merge and (args.shard or args.recover or args.mode != "off" or words[cut + 1 :]):
         parser.error("--merge: the shards have run; expected no other run's flags beside it")
-    promise = Promise(args.coverage_baseline, args.coverage_target, args.coverage_tolerance, args.reason)
-    settings = Settings(
-        root=args.root,
-        mode=args.failfast_mode,
-        promise=promise,
-        quiet=args.quiet,
-        skip=frozenset(args.skip),
-        top=args.top,
-        rebaseline=args.rebaseline,
-        pause=not args.trace_all,
-        timeout=args.timeout,
-        source=tuple(args.source),
-        pytest_args=tuple(words[cut + 1 :]),
-        shard=args.shard,
-        merge=tuple(args.merge),
-    )
-    return settings, args
+    args.artifacts = (args.artifacts or args.root / "artifacts").absolute()
+    args.skip = frozenset(args.skip)
+    return Settings(**vars(args), pytest_args=words[cut + 1 :])
 
 
 def mode(text: str) -> str:
-    if text not in MODES:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(MODES)}, got {text!r}")
+    if text not in ("off", "soft", "hard"):
+        raise argparse.ArgumentTypeError(f"expected one of off, soft, hard, got {text!r}")
     return text
 
 
@@ -1471,36 +1419,21 @@ def span(text: str) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    settings, args = parse(argv)
+    settings = parse(argv)
     try:
-        run = Run("collect_metrics", settings.root, (args.artifacts or settings.root / "artifacts").absolute())
+        run, settings = begin(settings)
     except EvidenceError as error:
         return complain("collect_metrics.py", str(error))
-    unset = {key: value for key, value in KEYS.items() if key not in os.environ}
-    if settings.mode != "off" and (run.artifacts / FORCED_OFF).exists():
-        print(
-            "collect_metrics.py: an open incident forces fail-fast off; see enforce_gates.py --resolve",
-            file=sys.stderr,
-        )
-        settings = replace(settings, mode="off")
-    if settings.shard:  # an earlier capture's evidence stays: its durations say which tests are this shard's
-        whole = run
-        run = Run(whole.script, whole.root, whole.artifacts / "shards" / "{}-of-{}".format(*settings.shard))
-        run.commit = whole.commit
     stops = Stops()
     with stops.handled():
         code, trouble = 2, "a bug: its traceback is on stderr"
         try:
-            facts: dict[str, Any] = {"mode": settings.mode, "pytest_args": settings.pytest_args}
-            facts |= {"skip": sorted(settings.skip), "shard": settings.shard, "merge": settings.merge}
-            run.log.info("metrics_capture_start", **facts, defaults=unset)
+            facts = {name: getattr(settings, name) for name in ("mode", "pytest_args", "shard", "merge")}
+            unset = {key: value for key, value in KEYS.items() if key not in os.environ}
+            run.log.info("metrics_capture_start", **facts, skip=sorted(settings.skip), defaults=unset)
             if settings.mode != "off":
                 run.log.info("failfast_mode_applied", mode=settings.mode)
-            if args.recover:
-                code = recover(run, settings)
-            else:
-                code = merge_shards(run, settings) if settings.merge else capture_suite(run, settings, stops)
-            trouble = ""
+            code, trouble = work(run, settings, stops), ""
         except (EvidenceError, KeyboardInterrupt) as error:
             trouble = str(error) or "interrupted"
             complain("collect_metrics.py", trouble)
@@ -1510,6 +1443,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             with contextlib.suppress(EvidenceError):
                 run.log.info("metrics_capture_complete", exit=code, problem=trouble or None, elapsed_s=elapsed)
     return code
+
+
+def begin(settings: Settings) -> tuple[Run, Settings]:
+    """The run, and the settings as far as an open incident lets them be."""
+    run = Run("collect_metrics", settings.root, settings.artifacts)
+    if settings.mode != "off" and (run.artifacts / FORCED_OFF).exists():
+        remedy = "see enforce_gates.py --resolve"
+        print(f"collect_metrics.py: an open incident forces fail-fast off; {remedy}", file=sys.stderr)
+        settings = settings._replace(mode="off")
+    if settings.shard:  # an earlier capture's evidence stays: its durations say which tests are this shard's
+        commit = run.commit
+        run = Run(run.script, run.root, run.artifacts / "shards" / "{}-of-{}".format(*settings.shard))
+        run.commit = commit
+    return run, settings
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ import random
 import signal
 import statistics
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import collect_metrics as collect
 import pytest
-from collect_metrics import Capture, Promise, Stopwatch, Suite
+from collect_metrics import Capture, Stopwatch, Suite
 from events import LOG_NAME, EvidenceError, Run, read_artifact, read_log
 
 if TYPE_CHECKING:
@@ -270,10 +269,11 @@ def test_coverage_is_counted_line_by_line_not_read_from_rounded_rates(tmp_path: 
     }
 
 
-def test_nothing_to_measure_has_no_percentage() -> None:
-    none = {"statements": 0, "statements_covered": 0, "branches": 0, "branches_covered": 0}
-    rates = collect.coverage_rates(none)
-    assert (rates["line_percent"], rates["branch_percent"]) == (None, None)
+def test_nothing_to_measure_has_no_percentage(tmp_path: Path) -> None:
+    report = tmp_path / "coverage.xml"
+    report.write_text("<coverage/>")
+    found = collect.coverage_counts(report, tmp_path)
+    assert (found["statements"], found["line_percent"], found["branch_percent"]) == (0, None, None)
 
 
 @pytest.mark.parametrize(("lines", "text"), [([], ""), ([4], "4"), ([3, 1, 2, 7, 10, 9], "1-3,7,9-10")])
@@ -444,13 +444,9 @@ def test_a_root_that_cannot_be_entered_is_said_in_a_line(
     assert capsys.readouterr().err.endswith(f"{tmp_path}: no suite can run here: Permission denied; check it\n")
 
 
-def ladder(run: Run, line: float, branch: float | None, **promise: Any) -> tuple[dict[str, Any], bool]:
-    wanted = {"baseline": None, "target": None, "tolerance": 1.0, "reason": None} | promise
-    rebaseline = wanted.pop("rebaseline", False)
-    argv = ["--root", str(run.root), *(["--rebaseline"] if rebaseline else [])]
-    settings, _ = collect.parse(argv)
+def ladder(run: Run, line: float, branch: float | None, *flags: str) -> tuple[dict[str, Any], bool]:
     measured = {"line_percent": line, "branch_percent": branch}
-    return collect.record_ladder(run, replace(settings, promise=Promise(**wanted)), measured)
+    return collect.record_ladder(run, collect.parse(["--root", str(run.root), *flags]), measured)
 
 
 def test_the_ladder_is_written_once_and_only_rebaseline_moves_it(run: Run) -> None:
@@ -461,7 +457,7 @@ def test_the_ladder_is_written_once_and_only_rebaseline_moves_it(run: Run) -> No
     again, fresh = ladder(run, 90.0, 70.0)
     assert not fresh
     assert again == first
-    moved, fresh = ladder(run, 90.0, 70.0, rebaseline=True)
+    moved, fresh = ladder(run, 90.0, 70.0, "--rebaseline")
     assert fresh
     assert moved["baseline"]["line"] == 90.0
     events = read_log(run.artifacts / LOG_NAME).events
@@ -477,13 +473,13 @@ def test_lowering_the_ladder_needs_a_reason_that_stays_in_it(run: Run) -> None:
     ladder(run, 80.0, 60.0)
     for line, branch in ((79.9, 60.0), (80.0, 59.9)):
         with pytest.raises(EvidenceError, match="would lower the baseline; say why with --reason TEXT"):
-            ladder(run, line, branch, rebaseline=True)
-    ladder(run, 79.0, 60.0, rebaseline=True, reason="dead code went")
+            ladder(run, line, branch, "--rebaseline")
+    ladder(run, 79.0, 60.0, "--rebaseline", "--reason=dead code went")
     assert "reason: dead code went" in (run.artifacts / "coverage-ladder.yaml").read_text()
 
 
 def test_the_promise_comes_from_the_keys_and_a_suite_without_branches_promises_none(run: Run) -> None:
-    said, _ = ladder(run, 99.5, None, baseline=50.0, target=70.0, tolerance=2.5)
+    said, _ = ladder(run, 99.5, None, "--coverage-baseline=50", "--coverage-target=70", "--coverage-tolerance=2.5")
     assert (said["baseline"]["line"], said["baseline"]["branch"]) == (50.0, None)
     assert (said["target"], said["tolerance"]) == ({"line": 70.0, "branch": None}, 2.5)
 
@@ -492,9 +488,9 @@ def test_the_promise_comes_from_the_keys_and_a_suite_without_branches_promises_n
 def test_a_ladder_that_cannot_be_read_is_named_and_not_replaced(text: str, run: Run) -> None:
     path = run.artifacts / "coverage-ladder.yaml"
     path.write_text(text)
-    for rebaseline in (False, True):
+    for flags in ([], ["--rebaseline"]):
         with pytest.raises(EvidenceError, match=r"coverage-ladder.yaml: expected baseline.line and baseline.branch"):
-            ladder(run, 1.0, 1.0, rebaseline=rebaseline)
+            ladder(run, 1.0, 1.0, *flags)
     assert path.read_text() == text
 
 
