@@ -360,26 +360,17 @@ class TracerPause:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self) -> Generator[None]:
-        return (yield from self._phase())
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self) -> Generator[None]:
-        return (yield from self._phase())
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_teardown(self) -> Generator[None]:
-        return (yield from self._phase())
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        self._resume()
-
-    def _phase(self) -> Generator[None]:
         self._resume()
         try:
             return (yield)
         finally:
             self._pause()
+
+    pytest_runtest_call = pytest_runtest_teardown = pytest_runtest_setup
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._resume()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
@@ -581,14 +572,7 @@ class FailFast(FailFastHeader):
         return items
 
     @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._stop_at(report)
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        self._stop_at(report)
-
-    def _stop_at(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         session = self._config.pluginmanager.get_plugin("session")
         if report.failed and session and not session.shouldfail:
             session.shouldfail = f"{self._mode} fail-fast: stopped at the first failure"
@@ -596,6 +580,8 @@ class FailFast(FailFastHeader):
                 distributor.shouldstop = session.shouldfail
                 if self._stop:
                     self._stop.touch()
+
+    pytest_collectreport = pytest_runtest_logreport
 
 
 def stop_with_others(session: pytest.Session, stop_file: Path, ended: threading.Event) -> None:
@@ -664,11 +650,9 @@ class Order:
         for item in items:
             file, _, name = item.nodeid.partition("::")
             place = rank.get(file, len(rank))
-            keys[item.nodeid] = (place, -self.match(name) if place < len(rank) else 0.0)
+            match = weight(self.words, name_words(name.partition("[")[0])) if place < len(rank) else 0.0
+            keys[item.nodeid] = (place, -match)
         return sorted(items, key=lambda item: keys[item.nodeid])
-
-    def match(self, name: str) -> float:
-        return weight(self.words, name_words(name.partition("[")[0]))
 
 
 def weight(words: Mapping[str, float], found: Iterable[str]) -> float:
@@ -812,17 +796,12 @@ def change_of(diff: str, root: Path) -> Change:
         start, size, now, added = (int(match[i]) if match[i] else 1 for i in (1, 2, 3, 4))
         lines.update(range(start, start + size) if size else (start, start + 1))
         here.update(range(now, now + max(added, 1)))
-    text = read_text(root / new[1]) if new else ""
-    gone = REMOVED.findall(diff)
-    words = name_words(path).union(words_around(text.split("\n"), here), *map(name_words, gone))
+    text = ""
+    if new and new[1].endswith(".py"):
+        with suppress(OSError):
+            text = (root / new[1]).read_text("utf-8", "replace")
+    words = name_words(path).union(words_around(text.split("\n"), here), *map(name_words, REMOVED.findall(diff)))
     return Change(path, frozenset(lines), words, new[1] if new else path)
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace") if path.suffix == ".py" else ""
-    except OSError:
-        return ""
 
 
 DEFINITION = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")

@@ -129,10 +129,6 @@ class Suite(NamedTuple):
     roots: Sequence[str] = ()  # where shards ran, if elsewhere
 
     @property
-    def red(self) -> bool:
-        return bool(self.collect_errors) or any(test["outcome"] in RED for test in self.tests)
-
-    @property
     def partial(self) -> dict[str, Any] | None:
         return {"reason": self.reason, "in_flight": list(self.in_flight)} if self.reason else None
 
@@ -214,7 +210,7 @@ def signal_name(number: int) -> str:
 
 def verdict(suite: Suite) -> int:
     """0 the whole suite passed; 1 a failure was seen; 2 neither."""
-    if suite.red or suite.exit in (1, 6):
+    if suite.collect_errors or suite.exit in (1, 6) or any(test["outcome"] in RED for test in suite.tests):
         return 1
     return 2 if suite.reason or not (suite.tests or suite.split) or suite.exit != 0 else 0
 
@@ -928,6 +924,7 @@ def baseline_body(
 ) -> dict[str, Any]:
     """The consolidated baseline from what the stages of the capture gave; a skipped stage leaves null."""
     flakes, signature = rest["flakes"], rest["signature"]
+    counts = {key: len(flakes[key]) for key in ("runs", "unreadable", "flaky", "suspected", "clusters") if flakes}
     body = {
         "partial": suite.partial,
         "scope": rest["scope"],
@@ -940,17 +937,12 @@ def baseline_body(
             "unused": len(markers["unused"]),
             "unregistered": len(markers["unregistered"]),
         },
-        "flakes": flakes and flake_summary(flakes),
+        "flakes": flakes and counts | {"rate": flakes["rate"]},
         "environment": signature and {key: signature[key] for key in ("signature", "python", "platform")},
         "ladder": rest["ladder"],
         "capture": rest["seconds"],
     }
     return {**body, "population": population(body)}
-
-
-def flake_summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    counts = {key: len(report[key]) for key in ("runs", "unreadable", "flaky", "suspected", "clusters")}
-    return {**counts, "rate": report["rate"]}
 
 
 class Stopwatch:

@@ -79,7 +79,7 @@ def test_records_tell_tests_in_flight_deselected_registered_and_the_first_failur
     assert [test["id"] for test in suite.tests] == ["a", "b"]
     assert (suite.in_flight, suite.deselected, suite.collected, suite.registered) == (("c",), 3, 3, ["slow"])
     assert suite.first_red == record("b", "failed")
-    assert (suite.exit, suite.torn, suite.red) == (None, 0, True)
+    assert (suite.exit, suite.torn, collect.verdict(suite)) == (None, 0, 1)
 
 
 def test_a_stream_cut_at_any_byte_loses_the_cut_line_alone(tmp_path: Path) -> None:

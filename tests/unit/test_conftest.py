@@ -284,7 +284,7 @@ def test_the_tracer_is_on_in_every_phase_and_off_between_them() -> None:
     try:
         pause._pause()
         seen.append(sys.gettrace() is None)
-        phase = pause._phase()
+        phase = pause.pytest_runtest_call()
         next(phase)
         seen.append(sys.gettrace() is tracer)
         with pytest.raises(StopIteration):
