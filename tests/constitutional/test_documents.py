@@ -24,7 +24,8 @@ OTHERS_FLAGS = set(
     "--universal --python-version --generate-hashes --no-header".split()
 )
 OTHERS_FILES = set(
-    "coverage.py test_basic.py test_formatting.py test_invariants.py test_make.py test_options.py run-4.xml".split()
+    "coverage.py more.py test_basic.py test_formatting.py test_invariants.py test_make.py test_options.py "
+    "run-4.xml".split()
 )
 PASSING = {"settings.json", "records.jsonl", "reference.json"}  # files that a run removes, or keeps to itself
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")

@@ -205,6 +205,7 @@ CASES = [
     ("dead code deleted, tests deleted elsewhere", {A: (50, 0), B: (50, 40)}, {B: (50, 10)}, FAIL),
     ("covered code deleted, uncovered code added", {A: (100, 90)}, {A: (90, 80), B: (10, 0)}, FAIL),
     ("covered code deleted, less of it added", {A: (100, 90), B: (20, 20)}, {A: (50, 40), B: (50, 50)}, PASS),
+    ("dead code deleted, as much lost in the same file: a known limit", {A: (100, 50)}, {A: (60, 10)}, PASS),
     ("nearly all deleted", {A: (1000, 900)}, {A: (100, 0)}, PASS),
     ("nearly all deleted, and a little of the rest lost", {A: (1000, 900)}, {A: (110, 5)}, FAIL),
 ]
