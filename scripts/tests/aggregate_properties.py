@@ -29,7 +29,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -1087,9 +1086,6 @@ def replays_of(answers: Iterable[Trial]) -> dict[tuple[str, str], bool]:
 @contextlib.contextmanager
 def term_interrupts() -> Iterator[None]:
     """SIGTERM, a workflow's cancel, ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
