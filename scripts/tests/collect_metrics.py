@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from itertools import islice
+from itertools import accumulate, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -233,7 +233,8 @@ def duration_stats(seconds: Sequence[float]) -> dict[str, float | int | None]:
     cuts = quantiles(ordered, n=100, method="inclusive") if len(ordered) > 1 else ordered * 99
     low, high = ordered[0], ordered[-1]
     total = sum(ordered)
-    stats = {"mean": total / len(ordered), "p50": cuts[49], "p90": cuts[89], "p95": cuts[94], "p99": cuts[98]}
+    ranks = accumulate((cuts[49], cuts[89], cuts[94], cuts[98]), max)  # between equal neighbours they may waver
+    stats = {"mean": total / len(ordered), **dict(zip(("p50", "p90", "p95", "p99"), ranks, strict=True))}
     kept = {name: round(min(max(value, low), high), 6) for name, value in stats.items()}
     return {"count": len(ordered), "total": round(total, 6), **kept, "max": round(high, 6)}
 

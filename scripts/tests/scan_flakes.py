@@ -23,7 +23,7 @@ import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
@@ -783,8 +783,12 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         self.db = sqlite3.connect(path or "", timeout=10)
-        self.db.execute("PRAGMA synchronous = OFF")  # what a crash damages is read anew
+        self.close = self.db.close
         self.unwritten: dict[str, tuple[str, str]] = {}
+
+    def prepare(self) -> None:
+        """Make the tables, if they are not there or are another version's."""
+        self.db.execute("PRAGMA synchronous = OFF")  # what a crash damages is read anew
         with suppress(sqlite3.OperationalError):  # a new file has no tables
             if self.db.execute("SELECT reader FROM version").fetchone() == (reader_version(),):
                 return
@@ -893,13 +897,19 @@ def with_store(folder: Path, work: Callable[[Store], Result]) -> Result:
         with suppress(sqlite3.OperationalError):  # locked for long, a read-only folder, a full disk
             for _ in range(2):
                 try:
-                    return work(Store(path))
+                    return with_database(path, work)
                 except sqlite3.OperationalError:
                     raise
                 except (sqlite3.DatabaseError, DamagedError, KeyError, TypeError, ValueError):
                     with suppress(OSError):
                         path.unlink()
-    return work(Store(None))
+    return with_database(None, work)
+
+
+def with_database(path: Path | None, work: Callable[[Store], Result]) -> Result:
+    with closing(Store(path)) as store:
+        store.prepare()
+        return work(store)
 
 
 # The history: which files, which runs, which tests failed in them.

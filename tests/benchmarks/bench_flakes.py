@@ -209,6 +209,7 @@ def bare_loop(path: Path) -> int:
 
 def read_and_keep(path: Path) -> None:
     store = scan_flakes.Store(None)
+    store.prepare()
     store.put("x", (0, 0), scan_flakes.read_report(path, store.keep))
 
 

@@ -42,6 +42,7 @@ def write(path: Path, ticks: list[tuple[int, str]]) -> list[bytes]:
 @PROPERTY
 @given(st.lists(SECONDS, min_size=1, max_size=20), st.integers(1, 4))
 @example([0.1], 1000)
+@example([0.0, 687194768.0616375], 2)
 def test_quantiles_never_decrease(some: list[float], times: int) -> None:
     seconds = some * times
     stats = duration_stats(seconds)
