@@ -764,8 +764,9 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
 
     temporary = capture.folder / "coverage.xml"
     try:
-        with contextlib.chdir(run.root):
+        with contextlib.chdir(run.root), contextlib.ExitStack() as stack:
             cov = coverage.Coverage(data_file=str(capture.data_file))
+            stack.callback(lambda: cov.get_data().close())
             if suite.roots:  # a path of another machine becomes one of this
                 known = cov.get_option("paths") or {}
                 cov.set_option("paths", {**known, "shards": [str(run.root), *suite.roots]})  # type: ignore[dict-item]
@@ -810,6 +811,7 @@ def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
         known = sorted((number[context], lines) for context, lines in covered.items() if context in number)
         rows = [{"file": index, "lines": line_ranges(lines)} for index, lines in known]
         sources.append({"path": relative(run.root / path, run.root), "covered_by": rows})
+    data.close()
     failed = [test["id"] for test in suite.tests if test["outcome"] in RED]
     rootdir = relative(suite.rootdir or run.root, run.root)
     return {"rootdir": rootdir, "files": files, "sources": sources, "failed": failed}
