@@ -194,7 +194,7 @@ def sharded_faults(workflow: dict[str, Any]) -> Iterator[str]:
             *PREPARED,
             ("actions/cache/restore", {**kept, **fallback}, None),
             validate,
-            ('echo "numbers=$(jq -nc --argjson n "$SHARDS" \'[range($n) + 1]\')" >> "$GITHUB_OUTPUT"', None, None),
+            ('echo "numbers=[$(seq -s, "$SHARDS")]" >> "$GITHUB_OUTPUT"', None, None),
             ("actions/upload-artifact", {**plan, **STRICT}, None),
         ],
         "shard": [

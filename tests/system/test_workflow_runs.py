@@ -38,9 +38,17 @@ STAND_INS = {  # what the actions do, with folders of this machine in place of t
         rm -rf "$STORE/$WITH_NAME"
         cp -a "$WITH_PATH" "$STORE/$WITH_NAME"
         """,
-    "download-artifact": 'mkdir -p "$WITH_PATH"; cp -a "$STORE/$WITH_NAME/." "$WITH_PATH"\n',
-    "cache/restore": 'mkdir -p "$WITH_PATH"; cp -a "$STORE/cache/." "$WITH_PATH" || true\n',
-    "cache/save": 'mkdir -p "$STORE/cache"; cp -a "$WITH_PATH/." "$STORE/cache"\n',
+    "download-artifact": """
+        mkdir -p "$WITH_PATH"
+        for name in $WITH_NAME $WITH_PATTERN; do
+          for found in "$STORE"/$name; do cp -a "$found/." "$WITH_PATH"; done
+        done
+        """,
+    "cache/restore": '[ ! -d "$STORE/cache" ] || cp -a "$STORE/cache/." .\n',
+    "cache/save": """
+        mkdir -p "$STORE/cache"
+        for path in $WITH_PATH; do [ ! -e "$path" ] || cp -a --parents "$path" "$STORE/cache"; done
+        """,
     "attest": '[ -s "$WITH_PREDICATE_PATH" ]; (cd artifacts; sha256sum --quiet -c "../$WITH_SUBJECT_CHECKSUMS")\n',
 }
 
@@ -85,8 +93,8 @@ class Adopted:
         done = subprocess.run(line, cwd=self.root, env=env, capture_output=True, text=True, check=False, timeout=600)
         (self.folder / "act.log").write_text(done.stdout + done.stderr)
         ended = re.findall(r"^\[[^/]*/(.*?)\s*\].*Job (succeeded|failed)", done.stdout, re.MULTILINE)
-        names = {job["name"]: key for key, job in self.jobs(workflow).items()}
-        return {names[name]: result for name, result in ended}
+        names = {job.get("name", key): key for key, job in self.jobs(workflow).items()}
+        return {names.get(name, name): result for name, result in ended}
 
     def jobs(self, workflow: str) -> dict[str, dict[str, str]]:
         text = (self.root / ".github" / "workflows" / workflow).read_text("utf-8")
@@ -226,6 +234,25 @@ def test_the_workflow_and_the_pipeline_come_to_one_verdict(adopted: Adopted) -> 
     subprocess.run(command, cwd=adopted.root, env=environ, stdout=subprocess.DEVNULL, check=False, timeout=600)
     there = lasting(read_artifact(adopted.evidence / "gate.verdicts.json"))
     assert there == lasting(read_artifact(adopted.root / "artifacts" / "gate.verdicts.json"))
+
+
+CALLER = """
+on: push
+jobs:
+  capture:
+    permissions: {contents: read}
+    uses: ./.github/workflows/sharded-capture.yml
+    with: {shards: 2, pytest-arguments: "tests -q"}
+"""
+
+
+def test_shards_of_a_suite_are_captured_by_one_job_each_and_merged(adopted: Adopted) -> None:
+    (adopted.root / ".github" / "workflows" / "caller.yml").write_text(CALLER)
+    assert set(adopted.run("push", workflow="caller.yml").values()) == {"succeeded"}
+    shards = sorted(path.name for path in adopted.store.glob("shard-*"))
+    assert shards == ["shard-1", "shard-2"]
+    merged = read_artifact(adopted.store / "sharded-evidence" / "baseline.metrics.json")
+    assert (merged["partial"], merged["outcomes"]["passed"], merged["coverage"]["line_percent"]) == (None, 5, 100.0)
 
 
 def test_the_nightly_search_runs(adopted: Adopted) -> None:
