@@ -13,10 +13,13 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import emit_checkpoint
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +45,7 @@ def folder(campaign: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.mark.parametrize("kind", ["byte", "file", "log"])
 def test_every_change_is_found_and_its_file_named(campaign: dict[str, Any], folder: Path, kind: str) -> None:
     chance = random.Random(7)
-    changes = {
+    changes: dict[str, Callable[[], Iterable[Any]]] = {
         "byte": lambda: campaign["byte_changes"](folder, 30, chance),
         "file": lambda: islice(campaign["file_changes"](folder, chance), 0, None, 2),
         "log": lambda: campaign["log_changes"](folder, chance, 2),
