@@ -93,7 +93,9 @@ def test_nothing_names_a_registry_or_an_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["https://files.python" + "hosted.org/x", "--index" + "-url x", "PIP_EXTRA_INDEX" + "_URL=x"]
+    "text",
+    ["https://files.python" + "hosted.org/x", "--index" + "-url x", "PIP_EXTRA_INDEX" + "_URL=x"],
+    ids=["host", "flag", "variable"],
 )
 def test_a_registry_is_found(text: str) -> None:
     assert PLACES.search(text)
