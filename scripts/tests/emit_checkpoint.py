@@ -545,8 +545,8 @@ def environment_claims(e: Evidence) -> Iterator[Claim]:
     yield Claim("ENVIRONMENT", BASELINE, "environment.signature", captured, signature, SIGNATURE)
     for event in validated:
         yield Claim("ENVIRONMENT", LOG_NAME, "signature", event.get("signature", signature), signature, SIGNATURE)
-    python, ran = str(e.get(SIGNATURE, "python.full")), str(e.get(PROPERTIES, "python") or "")
-    yield Claim("ENVIRONMENT", PROPERTIES, "python", ran, python[: len(ran)], SIGNATURE)
+    ran = e.get(PROPERTIES, "circumstances.python")
+    yield Claim("ENVIRONMENT", PROPERTIES, "circumstances.python", ran, e.get(SIGNATURE, "python.full"), SIGNATURE)
 
 
 def lock_claims(e: Evidence) -> Iterator[Claim]:

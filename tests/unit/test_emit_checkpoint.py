@@ -225,7 +225,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("ENVIRONMENT", "environment.signature: expected", changed(BASELINE, "environment.signature", "f" * 64)),
     ("ENVIRONMENT", "events.log.jsonl: signature: expected", edited("environment_validated", signature="f" * 64)),
     ("ENVIRONMENT", "of its facts, got", changed(SIGNATURE, "os.name", "Windows")),
-    ("ENVIRONMENT", "expected 3.11.7 of env.signature.json", changed(PROPERTIES, "python", "3.12.1")),
+    ("ENVIRONMENT", "expected 3.11.7 of env.signature.json", changed(PROPERTIES, "circumstances.python", "3.12.1")),
     ("LOCK", "lock_sources: expected", another_lock),
     ("LOCK", "requirements.lock.hash: digest: expected", retyped(LOCK_HASH, "5", "6")),
     ("RUN", "expected chain-1 of the judged run", changed(PROPERTIES, "run_id", "yesterday")),
