@@ -4,6 +4,7 @@
 
 PYTHON is an interpreter that has the suites' packages, the five packages and pytest-cov. Every DIR is an
 unpacked source distribution. Runs alternate; CPU seconds are those of all child processes; medians and ratios.
+Exits 1 if a suite costs more than 1.05 times the peer, or all more than 0.95 in the geometric mean.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 COLLECT = Path(__file__).resolve().parents[2] / "scripts" / "tests" / "collect_metrics.py"
 PEER = "pytest --cov"
 CAPTURE, TRACE_ALL = "capture", "capture --trace-all"
+SUITE_LIMIT, MEAN_LIMIT = 1.05, 0.95
 
 
 def command(kind: str, out: Path, pytest_args: list[str]) -> list[str]:
@@ -56,8 +58,8 @@ def hit_lines(report: Path) -> set[tuple[str, str, str, str]]:
     return found
 
 
-def compare_lines(root: Path, pytest_args: list[str]) -> dict[str, str]:
-    """Per kind: how many lines of its coverage.xml differ from that of `coverage run`."""
+def compare_lines(root: Path, pytest_args: list[str]) -> dict[str, tuple[int, int]]:
+    """Per kind: how many lines of its coverage.xml differ from that of `coverage run`, and of how many."""
     reports = {}
     for kind in ("coverage run", PEER, CAPTURE, TRACE_ALL):
         with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +70,46 @@ def compare_lines(root: Path, pytest_args: list[str]) -> dict[str, str]:
                 subprocess.run([sys.executable, "-m", "coverage", *xml], cwd=root, check=False)
             reports[kind] = hit_lines(out / "coverage.xml")
     truth = reports["coverage run"]
-    return {kind: f"{len({line[:2] for line in truth ^ lines})} of {len(truth)}" for kind, lines in reports.items()}
+    return {kind: (len({line[:2] for line in truth ^ lines}), len(truth)) for kind, lines in reports.items()}
+
+
+def bench_lines(suites: list[tuple[Path, list[str]]]) -> int:
+    shown, differing = [], 0
+    for root, pytest_args in suites:
+        found = compare_lines(root, pytest_args)
+        for kind, (wrong, lines) in found.items():
+            print(f"{root.name:<24}{kind:<24}{wrong} of {lines} lines differ", flush=True)
+        (ours, lines), (theirs, _) = found[CAPTURE], found[PEER]
+        shown.append(f"{root.name}: {ours} of {lines:,} differ (`{PEER}`: {theirs:,})")
+        differing += ours
+    print(f"| lines and branches against `coverage run` | {'; '.join(shown)} | bench_capture.py --lines |")
+    return 1 if differing else 0
+
+
+def bench_cost(suites: list[tuple[Path, list[str]]], kinds: tuple[str, ...], pairs: int) -> int:
+    ratios: dict[str, list[float]] = {kind: [] for kind in kinds}
+    shown = []
+    for root, pytest_args in suites:
+        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for number in range(pairs):
+            for kind in kinds[:: 1 if number % 2 else -1]:  # who goes first changes
+                with tempfile.TemporaryDirectory() as folder:
+                    seconds[kind].append(run(kind, root, Path(folder), pytest_args))
+        for kind in kinds:
+            each = [ours / peer for ours, peer in zip(seconds[kind], seconds[PEER], strict=True)]
+            ratio, span = statistics.median(each), f"{min(each):.2f} to {max(each):.2f}"
+            ratios[kind].append(ratio)
+            median = statistics.median(seconds[kind])
+            print(f"{root.name:<24}{kind:<24}{median:8.2f} s CPU  {ratio:5.2f}  ({span})", flush=True)
+            if kind == CAPTURE:
+                shown.append(f"{root.name} {ratio:.2f} ({span})")
+    means = {kind: math.exp(statistics.mean(map(math.log, values))) for kind, values in ratios.items()}
+    for kind in kinds[1:]:
+        print(f"{'geometric mean':<24}{kind:<24}{'':14}  {means[kind]:5.2f}")
+    peer = f"`{PEER}` with its reports, CPU, median of {pairs} pairs (least to most)"
+    shown.append(f"geometric mean {means[CAPTURE]:.2f}")
+    print(f"| capture against {peer} | {'; '.join(shown)} | bench_capture.py |")
+    return 1 if max(ratios[CAPTURE]) > SUITE_LIMIT or means[CAPTURE] > MEAN_LIMIT else 0
 
 
 def main() -> int:
@@ -78,31 +119,12 @@ def main() -> int:
     parser.add_argument("suites", nargs="+")
     parser.add_argument("--trace-all", action="store_true", help="measure the capture that traces everything, too")
     args = parser.parse_args()
-    kinds = (PEER, CAPTURE, TRACE_ALL) if args.trace_all else (PEER, CAPTURE)
-    ratios: dict[str, list[float]] = {kind: [] for kind in kinds[1:]}
-    for suite in args.suites:
-        place, _, words = suite.partition(":")
-        root, pytest_args = Path(place).resolve(), ["-q", "-p", "no:randomly", *shlex.split(words)]
-        if args.lines:
-            for kind, text in compare_lines(root, pytest_args).items():
-                print(f"{root.name:<24}{kind:<24}{text} lines differ", flush=True)
-            continue
-        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for number in range(args.pairs):
-            for kind in kinds[:: 1 if number % 2 else -1]:  # who goes first changes
-                with tempfile.TemporaryDirectory() as folder:
-                    seconds[kind].append(run(kind, root, Path(folder), pytest_args))
-        for kind in kinds:
-            each = [ours / peer for ours, peer in zip(seconds[kind], seconds[PEER], strict=True)]
-            ratio, span = statistics.median(each), f"{min(each):.2f} to {max(each):.2f}"
-            print(f"{root.name:<24}{kind:<24}{statistics.median(seconds[kind]):8.2f} s CPU  {ratio:5.2f}  ({span})")
-            sys.stdout.flush()
-            if kind != PEER:
-                ratios[kind].append(ratio)
-    for kind, values in ratios.items():
-        if values:
-            print(f"{'geometric mean':<24}{kind:<24}{'':14}  {math.exp(statistics.mean(map(math.log, values))):5.2f}")
-    return 0
+    suites = []
+    for place, _, words in (suite.partition(":") for suite in args.suites):
+        suites.append((Path(place).resolve(), ["-q", "-p", "no:randomly", *shlex.split(words)]))
+    if args.lines:
+        return bench_lines(suites)
+    return bench_cost(suites, (PEER, CAPTURE, TRACE_ALL) if args.trace_all else (PEER, CAPTURE), args.pairs)
 
 
 if __name__ == "__main__":

@@ -208,6 +208,10 @@ def main() -> int:
     print(f"\n{'figure':<34}{'measured':>10}{'limit':>9}")
     for figure, (value, limit) in figures.items():
         print(f"{figure:<34}{value:>10.2f}{limit:>9.2f}  {'kept' if value <= limit else 'NOT KEPT'}")
+    print(
+        f"| appending an event, locked and chained, against structlog writing plain lines | {ratio:.2f} of its CPU;"
+        f" 8 processes of 2 threads: {bad} bad lines | bench_events.py |"
+    )
     return 0 if all(value <= limit for value, limit in figures.values()) else 1
 
 

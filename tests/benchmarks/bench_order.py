@@ -104,7 +104,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
     rounds = parser.parse_args().rounds
-    platform, kept = load_platform(), True
+    platform, shown = load_platform(), {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve() / "project"
         items = [SimpleNamespace(nodeid=test) for test in make_project(root)]
@@ -114,9 +114,11 @@ def main() -> int:
         for modules in (1, 10, 100):
             edit(root, modules)
             cpu, wall, text = measure(platform, root, items, rounds)
-            kept &= cpu < LIMIT_MS
+            shown[modules] = cpu
             print(f"{modules:<16}{cpu:>8.0f}{wall:>9.0f}{LIMIT_MS:>7.0f}  {text}")
-    return 0 if kept else 1
+    edited = ", ".join(f"{cpu:.0f} ms with {modules} edited" for modules, cpu in shown.items())
+    print(f"| the order of {len(items):,} tests over {lines:,} covered lines, CPU | {edited} | bench_order.py |")
+    return 0 if max(shown.values()) < LIMIT_MS else 1
 
 
 if __name__ == "__main__":

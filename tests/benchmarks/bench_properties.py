@@ -54,6 +54,7 @@ def aggregated(root: Path, runs: int, pytest_args: list[str], artifacts: Path, j
 
 
 def compare_runs(root: Path, runs: int, rounds: int, pytest_args: list[str]) -> None:
+    shown = {}
     with tempfile.TemporaryDirectory() as folder:
         artifacts = Path(folder)
         plain(root, 1, pytest_args, artifacts)  # fills the caches of everybody
@@ -73,8 +74,14 @@ def compare_runs(root: Path, runs: int, rounds: int, pytest_args: list[str]) -> 
     for kind, rows in seconds.items():
         wall, cpu = (statistics.median(row[index] for row in rows) for index in (0, 1))
         ratios = [row[0] / base[0] for row, base in zip(rows, seconds["plain pytest"], strict=True)]
-        print(f"{kind:<14}{wall:8.1f} s wall {cpu:8.1f} s CPU   wall x {statistics.median(ratios):.3f}")
-    print(f"{'results':<14}{'identical' if len(digests) == 1 else 'DIFFERENT'} in {2 * rounds} aggregations")
+        shown[kind] = statistics.median(ratios)
+        print(f"{kind:<14}{wall:8.1f} s wall {cpu:8.1f} s CPU   wall x {shown[kind]:.3f}")
+    results = "identical" if len(digests) == 1 else "DIFFERENT"
+    print(f"{'results':<14}{results} in {2 * rounds} aggregations")
+    print(
+        f"| {runs} runs of the properties against {runs} plain pytest processes | {shown['--jobs 1']:.2f} of their time,"
+        f" with `--jobs 2` {shown['--jobs 2']:.2f}; results {results} | bench_properties.py |"
+    )
 
 
 def observed(examples: int, rounds: int) -> None:
@@ -84,6 +91,7 @@ def observed(examples: int, rounds: int) -> None:
     from hypothesis.internal import observability
 
     printing: Any = core
+    shown = []
     printer = printing.RepresentationPrinter
     with tempfile.TemporaryDirectory() as folder:
         observer = Observer(Plan(1, "run", "tpr", (), 1, records=f"{folder}/records"))
@@ -112,6 +120,11 @@ def observed(examples: int, rounds: int) -> None:
                 ratios.append(during / ((before + cpu_of(trivial)) / 2))
             low, middle, high = statistics.quantiles(ratios, n=4)
             print(f"{name:<20}{examples} examples: CPU x {middle:.3f} (quartiles {low:.3f} to {high:.3f})")
+            shown.append(f"{name} {middle:.2f}")
+    print(
+        f"| observing a property of {examples:,} trivial examples, against the property alone, CPU |"
+        f" {', '.join(shown)} | bench_properties.py |"
+    )
 
 
 def cpu_of(work: Callable[[], None]) -> float:

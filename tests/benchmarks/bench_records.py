@@ -89,6 +89,7 @@ def bench_hook(tests: int, rounds: int, count: bool) -> None:
                 name: instructions(command, fewer) - instructions(command, empty)
                 for name, command in commands().items()
             }
+    shown = []
     for name, pairs in costs.items():
         each = [whole.seconds - start.seconds for whole, start in pairs]
         more = [
@@ -105,6 +106,10 @@ def bench_hook(tests: int, rounds: int, count: bool) -> None:
         if counted:
             line += f"  {counted[name] / counted['pytest']:6.3f} instructions"
         print(line, flush=True)
+        if name != "pytest":
+            more_instructions = f", {counted[name] / counted['pytest']:.3f} times its instructions" if counted else ""
+            shown.append(f"{name} {statistics.median(more):+.0f} us{more_instructions}")
+    print(f"| a record per trivial test, CPU on top of bare pytest | {'; '.join(shown)} | bench_records.py |")
 
 
 def write_records(artifacts: Path, tests: int) -> None:
@@ -133,12 +138,15 @@ def bench_artifacts(tests: int, rounds: int) -> None:
                 write_records(Path(place, "artifacts"), max(number, 1))
                 found.append(measure([sys.executable, str(COLLECT), f"--root={place}", *flags], Path(place)))
     start = statistics.median(cost.seconds for cost in costs[0])
+    shown = []
     for number, found in costs.items():
         seconds = statistics.median(cost.seconds for cost in found)
         memory = statistics.median(cost.memory for cost in found) / 1024
         print(
             f"{number:>8} records  {seconds:6.2f} s CPU  {seconds - start:6.2f} s without start-up  {memory:6.1f} MiB"
         )
+        shown.append(f"{number:,}: {seconds:.2f} s, {memory:.0f} MiB")
+    print(f"| test records to the artifacts, CPU | {'; '.join(shown[1:])} | bench_records.py |")
 
 
 def main() -> int:

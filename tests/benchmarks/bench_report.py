@@ -50,6 +50,10 @@ def main() -> int:
     print(f"wall {statistics.median(wall):.2f} s ({min(wall):.2f} to {max(wall):.2f}), limit {SECONDS:g}")
     print(f"CPU  {statistics.median(used):.2f} s ({min(used):.2f} to {max(used):.2f})")
     print(f"size {size / 1e6:.2f} MB, limit {BYTES / 1e6:g}")
+    print(
+        f"| the page over {args.tests:,} tests and {args.runs} runs | {statistics.median(used):.2f} s of CPU,"
+        f" {size / 1e6:.2f} MB | bench_report.py |"
+    )
     return 0 if statistics.median(wall) < SECONDS and size < BYTES else 1
 
 

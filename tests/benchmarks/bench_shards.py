@@ -115,6 +115,10 @@ def bench_merge(seconds: Mapping[str, float], shares: list[list[str]], rounds: i
     stages = "  ".join(f"{name} {seconds:.2f} s" for name, seconds in merged["capture"].items() if name != "suite")
     print(f"merging {len(shares)} shards of {len(seconds)} tests: {cpu:.2f} s CPU, {wall:.2f} s, {memory:.0f} MiB")
     print(f"  of that, the last time: {stages}")
+    print(
+        f"| merging {len(shares)} shards of {len(seconds):,} tests | {wall:.1f} s by the clock, {cpu:.1f} s of CPU,"
+        f" {memory:.0f} MiB | bench_shards.py |"
+    )
 
 
 def bench_balance(name: str, seconds: Mapping[str, float], counts: Iterable[int], split: Any) -> None:

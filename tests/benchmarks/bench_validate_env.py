@@ -78,6 +78,10 @@ def main() -> int:
     print(f"\n{'figure':<34}{'measured':>10}{'limit':>9}")
     for name, (value, limit) in figures.items():
         print(f"{name:<34}{value:>10.2f}{limit:>9.2f}  {'kept' if value <= limit else 'NOT KEPT'}")
+    print(
+        f"| validate_env.py as a process | {cpu['validate_env.py'] / peer:.2f} of the CPU of `pip check`;"
+        f" {wall['validate_env.py']:.0f} ms by the clock at the 95th percentile | bench_validate_env.py |"
+    )
     return 0 if all(value <= limit for value, limit in figures.values()) else 1
 
 
