@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import count
@@ -145,9 +146,7 @@ class Row:
 
 
 def decimal(value: Fraction, digits: int) -> str:
-    scaled = round(value * 10**digits)
-    whole, part = divmod(abs(scaled), 10**digits)
-    return f"{'-' * (scaled < 0)}{whole}.{part:0{digits}d}"
+    return f"{Decimal(round(value * 10**digits)).scaleb(-digits):f}"
 
 
 def places(value: Fraction) -> int:
@@ -157,23 +156,19 @@ def places(value: Fraction) -> int:
 
 def plain(value: Fraction) -> str:
     """A limit in as few digits as it takes."""
-    digits = places(value)
-    return decimal(value, digits) if digits else str(round(value))
-
-
-def points(value: Fraction) -> str:
-    return f"{plain(value)} point{'s' * (value != 1)}"
+    return decimal(value, places(value))
 
 
 def apart(value: Fraction, limit: Fraction) -> tuple[str, str]:
     """Both numbers with the fewest digits, at least two, that show which of them is larger."""
     digits = max(2, places(limit))
-    while (round(value, digits) > round(limit, digits), round(value, digits) < round(limit, digits)) != (
-        value > limit,
-        value < limit,
-    ):
+    while sign(round(value, digits) - round(limit, digits)) != sign(value - limit):
         digits += 1
     return decimal(value, digits), decimal(limit, digits)
+
+
+def sign(value: Fraction) -> int:
+    return (value > 0) - (value < 0)
 
 
 def named(items: Sequence[str]) -> str:
@@ -206,10 +201,7 @@ class Ladder:
 
 
 class LadderError(Exception):
-    """What is wrong with a ladder file, and in which line."""
-
-    def __init__(self, line: int, text: str) -> None:
-        super().__init__(f"line {line}: {text}")
+    """What is wrong with a ladder file: a line's number and a text."""
 
 
 def number(text: str) -> Fraction:
@@ -247,19 +239,18 @@ def read_ladder(data: bytes, name: str) -> Ladder:
     try:
         return ladder_of(dict(entries(ladder_tree(data))))
     except LadderError as error:
+        line, text = error.args
         remedy = f"mend it, or record it anew: {SCRIPTS}/{CAPTURE} --rebaseline --reason TEXT"
-        raise EvidenceError(f"{name}: {error}; {remedy}") from None
+        raise EvidenceError(f"{name}: line {line}: {text}; {remedy}") from None
 
 
 def ladder_tree(data: bytes) -> Any:
     """The file as YAML's nodes: what stands there, not what YAML would make of it."""
     import yaml  # costs twice a bare interpreter's start; most gates do not need it
 
+    text = data.decode("utf-8-sig", "surrogateescape")  # YAML takes no surrogate for text
     try:
-        text = data.decode("utf-8-sig")
         return yaml.compose(text, Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise LadderError(data.count(b"\n", 0, error.start) + 1, "expected UTF-8, got other bytes") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise LadderError(line, f"expected text, got the character {error.character:#x}") from None
@@ -365,10 +356,6 @@ class Capture:
     files: Mapping[str, Mapping[str, Counts]]
     promise: Mapping[str, Fraction]  # the ladder's baseline as it was then
 
-    @property
-    def percents(self) -> dict[str, Fraction]:
-        return {metric: counts.percent for metric, counts in self.totals.items()}
-
 
 def pick(document: Document, path: str, *kinds: type) -> Any:
     """The value under a dotted path, of exactly one of these types (None: it may be missing)."""
@@ -433,7 +420,10 @@ class Case:
     @cached_property
     def reference(self) -> Capture | None:
         """The capture that the ladder's baseline came from, told by its very counts."""
-        return next((known for known in self.references if known.percents == self.ladder.baseline), None)
+        for known in self.references:
+            if self.ladder.baseline == {metric: counts.percent for metric, counts in known.totals.items()}:
+                return known
+        return None
 
 
 @dataclass(frozen=True)
@@ -487,11 +477,8 @@ def compare_metric(case: Case, metric: str) -> Comparison:
 
 def removed_covered(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> int:
     """Covered statements that may have gone with their code: in a file that shrank, at most by how much."""
-    removed = 0
-    for path, then in before.items():
-        now = after.get(path, NOTHING)
-        removed += max(0, min(then.covered - now.covered, then.valid - now.valid))
-    return removed
+    pairs = [(then, after.get(path, NOTHING)) for path, then in before.items()]
+    return sum(max(0, min(then.covered - now.covered, then.valid - now.valid)) for then, now in pairs)
 
 
 def unexplained_drop(before: Counts, after: Counts, removed: int) -> Fraction:
@@ -526,9 +513,11 @@ class Loss:
 
 def losses(case: Case, metric: str) -> list[Loss]:
     """Where coverage was lost, the worst first; none without a reference."""
-    before, rows = case.reference.files[metric] if case.reference else {}, []
-    for path, now in case.capture.files[metric].items() if case.reference else ():
-        then = before.get(path, NOTHING)
+    if not case.reference:
+        return []
+    rows = []
+    for path, now in case.capture.files[metric].items():
+        then = case.reference.files[metric].get(path, NOTHING)
         lost = max(0, then.covered - now.covered - max(0, then.valid - now.valid))
         untested = max(0, now.missing - then.missing - lost)
         if lost or untested:
@@ -538,23 +527,18 @@ def losses(case: Case, metric: str) -> list[Loss]:
 
 def obstacles(case: Case) -> tuple[str, ...]:
     """Why this capture cannot be compared with the promise; each reason alone is enough."""
-    capture, reference = case.capture, case.reference
-    found = []
-    if capture.partial:
-        found.append(f"the capture is partial: {one_line(capture.partial)}")
-    if capture.shard:
-        found.append(f"the capture is shard {capture.shard} only; merge the shards")
-    if "line" not in capture.totals:
-        found.append("the capture measured no coverage")
-    if capture.commit != case.head:
-        found.append(f"the capture is of commit {short(capture.commit)}, checked out is {short(case.head)}")
-    if reference and reference.scope != capture.scope:
-        then, now = (one_line(repr(" ".join(one.scope)), 80) for one in (reference, capture))
-        found.append(f"another scope: it was {then}, now {now}")
-    if reference and reference.environment != capture.environment:
-        then, now = short(reference.environment), short(capture.environment)
-        found.append(f"another environment: its signature was {then}, now {now}")
-    return tuple(found)
+    now, then = case.capture, case.reference or case.capture
+    was, asked = (one_line(repr(" ".join(one.scope)), 80) for one in (then, now))
+    signatures = f"{short(then.environment)}, now {short(now.environment)}"
+    found = (
+        (now.partial, f"the capture is partial: {one_line(now.partial)}"),
+        (now.shard, f"the capture is shard {now.shard} only; merge the shards"),
+        ("line" not in now.totals, "the capture measured no coverage"),
+        (now.commit != case.head, f"the capture is of commit {short(now.commit)}, checked out is {short(case.head)}"),
+        (then.scope != now.scope, f"another scope: it was {was}, now {asked}"),
+        (then.environment != now.environment, f"another environment: its signature was {signatures}"),
+    )
+    return tuple(text for holds, text in found if holds)
 
 
 def lowered_by_hand(case: Case) -> list[str]:
@@ -571,10 +555,8 @@ def lowered_by_hand(case: Case) -> list[str]:
 
 def judge_coverage(case: Case) -> Row:
     """Whether coverage keeps the promise: no drop beyond the tolerance, the target reached by its horizon."""
-    limit, digest = (
-        f"at most {points(case.ladder.tolerance)} lost; the target by {case.ladder.horizon}",
-        case.capture.digest,
-    )
+    limit = f"at most {plain(case.ladder.tolerance)} points lost; the target by {case.ladder.horizon}"
+    digest = case.capture.digest
     if reasons := obstacles(case):
         remedy = command(CAPTURE, *(case.reference or case.capture).scope)
         return Row("coverage", UNKNOWN, "not comparable", limit, reasons, remedy, digest=digest)
