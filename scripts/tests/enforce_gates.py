@@ -20,7 +20,6 @@ Exits:  0 every hard gate passes (--drill: every trigger fired); 1 one fails or 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import sys
@@ -32,7 +31,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, partial
-from itertools import count
+from itertools import accumulate, count
 from math import ceil
 from pathlib import Path
 from types import NoneType
@@ -48,6 +47,7 @@ from events import (
     one_line,
     read_artifact,
     read_log,
+    sha256,
     write_atomic,
 )
 
@@ -560,7 +560,7 @@ def judge_coverage(case: Case) -> Row:
     if reasons := obstacles(case):
         remedy = command(CAPTURE, *(case.reference or case.capture).scope)
         return Row("coverage", UNKNOWN, "not comparable", limit, reasons, remedy, digest=digest)
-    rows, lowered = compare(case), lowered_by_hand(case)
+    rows, lowered, allowed = compare(case), lowered_by_hand(case), case.ladder.tolerance
     fallen = [row for row in rows if row.dropped]
     evidence = [*lowered, *(text for row in rows for text in findings(row, case))]
     if not case.reference:
@@ -570,14 +570,11 @@ def judge_coverage(case: Case) -> Row:
     state = FAIL if lowered or fallen or any(row.missed for row in rows) else PASS
     accept = command(CAPTURE, "--rebaseline", "--reason", "TEXT", *case.capture.scope)
     remedy = f"test what is named here, or accept it: {accept}"
-    value = "; ".join(comparison_text(row, case.ladder.tolerance) for row in rows)
+    lost = [f"{apart(row.drop, allowed)[0]} points" if row.drop > 0 else "nothing" for row in rows]
+    shares = [f"{row.metric} {apart(row.percent, row.target)[0]} % ({row.now})" for row in rows]
+    value = "; ".join(f"{share}, {points} lost" for share, points in zip(shares, lost, strict=True))
     where = tuple(dict.fromkeys(loss.path for row in fallen for loss in losses(case, row.metric)))
     return Row("coverage", state, value, limit, tuple(evidence), remedy, where, digest)
-
-
-def comparison_text(row: Comparison, tolerance: Fraction) -> str:
-    lost = f"{apart(row.drop, tolerance)[0]} points lost" if row.drop > 0 else "nothing lost"
-    return f"{row.metric} {apart(row.percent, row.target)[0]} % ({row.now}), {lost}"
 
 
 def findings(row: Comparison, case: Case) -> Iterator[str]:
@@ -957,7 +954,7 @@ def check_hash_file(path: Path) -> None:
 
 def file_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256(path.read_bytes())
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; produce it anew") from None
 
@@ -1095,7 +1092,7 @@ def snapshot(artifacts: Path, into: Path) -> dict[str, str]:
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
             data = path.read_bytes()
             (into / path.name).write_bytes(data)
-            digests[path.name] = hashlib.sha256(data).hexdigest()
+            digests[path.name] = sha256(data)
     return digests
 
 
@@ -1207,8 +1204,8 @@ def untested_functions(run: Run, case: Case) -> list[dict[str, Any]]:
     missed.sort(key=lambda row: -len(row[1]))
     rows = [row for path, lines in missed[:FILES_READ] for row in functions_of(path, run.root, lines)]
     rows.sort(key=lambda row: (-row["lines"], row["path"], row["line"]))
-    enough = next((n for n in range(len(rows)) if sum(row["lines"] for row in rows[:n]) >= gap), len(rows))
-    return rows[: min(enough, FUNCTIONS_KEPT)]
+    before = accumulate((row["lines"] for row in rows), initial=0)  # lines gained with the rows above
+    return [row for row, gained in zip(rows[:FUNCTIONS_KEPT], before, strict=False) if gained < gap]
 
 
 def missed_lines(report: Path, known: Sequence[str]) -> list[tuple[str, list[int]]]:
@@ -1267,7 +1264,10 @@ def enforce(run: Run, settings: Settings) -> int:
     run.write(VERDICTS, VERDICTS_VERSION, {**body, "coverage": details or None})
     problems = list(dict.fromkeys(row.evidence[0] for row in [*verdicts, *triggers] if row.value == UNREADABLE))
     code = 2 if problems else int(not holds)
-    log_verdicts(evidence, verdicts, triggers, code)
+    if deficit := next((row for row in verdicts if row.name == "events" and row.state != PASS), None):
+        run.log.error("logging_deficit", judged_run=evidence.run_id, missing=deficit.evidence)
+    states, fired = ({row.name: row.state for row in rows} for rows in (verdicts, triggers))
+    run.log.info("coverage_ladder_recorded", gates=states, triggers=fired, exit=code)
     if not settings.quiet:
         lines = [*table(verdicts, triggers), *advice(details)]
         if opened:
@@ -1288,14 +1288,6 @@ def gate_row(row: Row) -> dict[str, Any]:
     facts |= {"value": row.value, "limit": row.limit, "evidence": row.evidence}
     failed = row.state != PASS
     return {**facts, "remedy": row.remedy if failed else "", "response": response if failed else ""}
-
-
-def log_verdicts(evidence: Evidence, verdicts: Sequence[Row], triggers: Sequence[Row], code: int) -> None:
-    log, (gates, states) = evidence.run.log, ({row.name: row.state for row in rows} for rows in (verdicts, triggers))
-    for row in verdicts:
-        if row.name == "events" and row.state != PASS:
-            log.error("logging_deficit", judged_run=evidence.run_id, missing=row.evidence)
-    log.info("coverage_ladder_recorded", gates=gates, triggers=states, exit=code)
 
 
 def show(text: str) -> None:
@@ -1342,10 +1334,12 @@ def drill(run: Run, settings: Settings) -> int:
     """Provoke each trigger on a throw-away copy, with the limits that are in force here, and see what follows."""
     from tempfile import TemporaryDirectory  # a drill only
 
-    rows = []
+    rows, ladder = [], Evidence(run, date.max).ladder_path
     with TemporaryDirectory(prefix="gates-drill-") as place:
         for name in TRIGGERS:
-            row = drill_one(Evidence(run, datetime.now(UTC).date()), settings, name, Path(place) / name)
+            trial = Run("enforce_gates", run.root, Path(place) / name)
+            trial.write_bytes(ladder.name, ladder.read_bytes() if ladder.exists() else SAMPLE_LADDER)
+            row = drill_one(trial, replace(settings, github_env=trial.artifacts / "github.env"), name)
             facts = {"value": row.value, "limit": row.limit, "missing": row.evidence}
             run.log.warning("risk_trigger", drill=True, trigger=name, state=row.state, **facts)
             rows.append(row)
@@ -1354,21 +1348,16 @@ def drill(run: Run, settings: Settings) -> int:
     return int(any(row.evidence for row in rows))
 
 
-def drill_one(evidence: Evidence, settings: Settings, name: str, place: Path) -> Row:
+def drill_one(trial: Run, settings: Settings, name: str) -> Row:
     """One trigger over healthy and over sick evidence; the row's evidence is what was expected and not seen."""
-    trial = Run("enforce_gates", evidence.run.root, place)
-    known = evidence.ladder_path
-    trial.write_bytes("coverage-ladder.yaml", known.read_bytes() if known.exists() else SAMPLE_LADDER)
-    settings = replace(settings, github_env=place / "github.env")
 
-    def judged(sick: str) -> dict[str, Row]:
-        sample = Evidence(trial, evidence.today)
+    def judged(sick: str) -> Row:
+        sample = Evidence(trial, datetime.now(UTC).date())
         write_samples(trial, sample.ladder, sick)
-        found = triggers_of(sample, settings)
-        found = roll_back(sample, found, [], settings, lambda _: sample.capture)
-        return {row.name: row for row in found}
+        rows = roll_back(sample, triggers_of(sample, settings), [], settings, lambda _: sample.capture)
+        return next(row for row in rows if row.name == name)
 
-    healthy, sick = judged("")[name], judged(name)[name]
+    healthy, sick = judged(""), judged(name)
     unseen = [f"healthy evidence: expected {QUIET}, got {healthy.state}"] * (healthy.state != QUIET)
     unseen += [f"sick evidence: expected {FIRED}, got {sick.state}"] * (sick.state != FIRED)
     return replace(sick, evidence=tuple(unseen or unseen_actions(trial, settings)))
@@ -1438,12 +1427,10 @@ def replay(run: Run, settings: Settings, history: Path) -> int:
     if not places:
         names = " or ".join(TRIGGERS.values())
         raise EvidenceError(f"{history}: expected folders with {names}, found none; give a folder of past artifacts")
-    stored = sorted(
-        (Past(at(run, place), date.max) for place in places), key=lambda past: (past.at, past.run.artifacts)
-    )
-    tolerance = Fraction(1)
-    with suppress(AbsentError):
-        tolerance = Evidence(run, date.max).ladder.tolerance
+    stored = [Past(at(run, place), date.max) for place in places]
+    stored.sort(key=lambda past: (past.at, past.run.artifacts))
+    here = Evidence(run, date.max)
+    tolerance = here.ladder.tolerance if here.ladder_path.exists() else Fraction(1)
     in_force = {"coverage": tolerance, "flakes": settings.flake_limit, "properties": PROPERTY_LIMIT}
     rows = [
         replay_row(name, limit, stored, settings) | {"in_force": limit == in_force[name]}
