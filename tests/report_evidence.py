@@ -104,9 +104,11 @@ def fail_gates(body: dict[str, Any]) -> None:
     body["gates"][1] |= {"verdict": "fail", "value": HOSTILE[6], "remedy": "test what is named here"}
     body["triggers"][0] |= {"state": "fired", "evidence": [HOSTILE[0], HOSTILE[3]]}
     body["coverage"] = {
-        "comparisons": [{"metric": "line", "dropped": True, "lost_points": 3.5, "tolerance": 1.0}],
+        "metrics": [
+            {"metric": "line", "drop": 3.5, "dropped": True, "missed": False}
+            | {"due_today": 90.5, "to_gain": 12, "days_left": 40, "proposed_horizon": "2099-12-31"}
+        ],
         "losses": [{"path": "src/part_1.py", "metric": "line", "lost": 7}],
-        "pace": [{"metric": "line", "due_today": 90.5, "statements_to_gain": 12, "days_left": 40}],
     }
 
 

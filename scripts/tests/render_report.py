@@ -616,26 +616,25 @@ def merged(spans: Sequence[tuple[float, float]], whole: float) -> list[Span]:
 
 
 def show_coverage(e: Evidence) -> Part:
-    paces, rows = {row.get("metric"): row for row in e.rows(VERDICTS, "coverage.pace")}, []
+    judged, rows = {row.get("metric"): row for row in e.rows(VERDICTS, "coverage.metrics")}, []
     for kind in ("line", "branch"):
         steps = {step: e.get(BASELINE, f"ladder.{step}.{kind}") for step in ("baseline", "target")}
         now = e.number(BASELINE, f"coverage.{kind}_percent")
-        rows.append({**paces.get(kind, {}), **steps, "kind": kind, "now": now})
+        rows.append({**judged.get(kind, {}), **steps, "kind": kind, "now": now})
     if rows[0]["now"] is None:
         return Part(NONE, "-", "no coverage has been measured")
     columns: Columns = {"coverage": "kind"}
     columns |= {f"{step}, % #": digits(step.replace(" ", "_")) for step in ("now", "baseline", "due today", "target")}
-    columns["to gain #"] = lambda row: row.get("statements_to_gain", row.get("branches_to_gain"))
-    columns |= {"days left #": "days_left", "at this pace by": "proposed_horizon"}
+    columns |= {"to gain #": "to_gain", "days left #": "days_left", "at this pace by": "proposed_horizon"}
     body, findings = [ladder_chart(e), table(rows, columns)], []
-    for row in e.rows(VERDICTS, "coverage.comparisons"):
-        if row.get("dropped") or row.get("target_missed"):
-            what = f"lost {fixed(row.get('lost_points'))} points" if row.get("dropped") else "missed its target"
-            findings.append((BAD, f"Coverage: {row.get('metric')} {what}."))
+    for metric, row in judged.items():
+        if row.get("dropped") or row.get("missed"):
+            what = f"lost {fixed(row.get('drop'))} points" if row.get("dropped") else "missed its target"
+            findings.append((BAD, f"Coverage: {metric} {what}."))
     if losses := sorted(e.rows(VERDICTS, "coverage.losses"), key=lambda row: -amount(row, "lost")):
         lost: Columns = {"file": named("path"), "metric": "metric", "covered before, not now #": "lost"}
         body += [heading("Where it was lost"), table(losses, lost, VERDICTS)]
-    state = BAD if findings else GOOD if e.rows(VERDICTS, "coverage.comparisons") else INFO
+    state = BAD if findings else GOOD if judged else INFO
     caption = f"of lines, {fixed(rows[1]['now'])} % of branches; target {fixed(rows[0]['target'])} %"
     return Part(state, f"{fixed(rows[0]['now'])} %", caption, [*body, *files_covered(e)], findings)
 

@@ -7,7 +7,7 @@ import json
 import random
 import re
 from base64 import b64encode
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import emit_checkpoint
 import pytest
 import render_report as script
+from enforce_gates import Comparison, Loss
 from events import read_artifact
 from render_report import MADE_BY, SECTIONS, Evidence, load, main, render
 from report_evidence import HOSTILE, healthy, troubled
@@ -275,6 +276,17 @@ def test_files_that_are_covered_whole_are_counted_not_listed(page: Page) -> None
     assert "The lines of 7 of 60 files are covered whole." in page.sections["coverage"]
 
 
+def test_what_the_gate_found_about_coverage_is_told_under_the_gates_own_names(page: Page, evidence: Evidence) -> None:
+    assert "Coverage: line lost 3.50 points." in page.sections["None"]
+    row = page.table("due today, %")[0]
+    assert [row[name] for name in ("due today, %", "to gain", "days left", "at this pace by")] == [
+        "90.50", "12", "40", "2099-12-31"
+    ]  # fmt: skip
+    for key, record in (("metrics", Comparison), ("losses", Loss)):
+        read = evidence.rows("gate.verdicts.json", f"coverage.{key}")[0]
+        assert set(read) <= {field.name for field in fields(record)}
+
+
 def test_every_section_with_bad_news_says_so(page: Page) -> None:
     for section in ("tests", "coverage", "properties", "gates"):
         assert "✗ does not hold" in page.sections[section], section
@@ -332,7 +344,7 @@ class TestTheSameNumbersAsTheCheckpoint:
         """The page's bins are finer: those between two edges of the checkpoint add up to its count."""
         rows = proven[2].table("up to here, %")
         chart = mermaid(proven[0], "Tests by duration")
-        edges = [0.0, *(limit for limit, _ in emit_checkpoint.BUCKETS), 1e9]
+        edges = [0.0, *emit_checkpoint.BUCKETS.values()]
         bins = [
             (seconds(row["duration"].partition(" to ")[0]) * (1 if "under" not in row["duration"] else 0.5), row)
             for row in rows
