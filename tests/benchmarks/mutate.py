@@ -1,0 +1,195 @@
+"""How many small faults in the functions that decide do the unit tests notice?
+
+    python tests/benchmarks/mutate.py [SCRIPT ...] [--sample N] [--survivors] [--tool PYTHON]
+
+Mutation testing with mutmut, in a throw-away environment made from requirements.lock and the pinned mutmut, on a
+throw-away copy of the project: mutants of the functions in DECIDING run against those of the script's own unit tests
+that reach the function. A mutant is killed if a test fails or never ends; one that no test reaches survives, and
+mutants that change nothing stay in the count. mutmut leaves decorated functions alone: caches are taken off in the
+copy, properties stay unmutated. Exits 1 if the score of all is below the limit.
+
+--sample takes so many of each script's mutants, chosen by a fixed seed, and adds the 95 % interval (Wilson) of the
+score; all of them take an hour. --survivors prints the diff of each survivor. --tool is an interpreter that has
+mutmut and the five packages already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "scripts" / "tests"))
+from scan_flakes import wilson  # noqa: E402
+
+MUTMUT = "mutmut==3.8.1"
+LIMIT = 90.0  # percent
+SEED = 12345
+DECIDING = {  # per script: the functions whose result is a verdict, or a number that one rests on
+    "scan_flakes": """
+        judge own_results split_streaks chance_of_groups breakage_of find_outages is_outage is_burst poisson_tail
+        lasting_runs wilson template _keep _mask_long _mask_word _changes reason_of message_lines element_of
+        attempts_of node_prefix _node group_of""",
+    "conftest": """
+        split expected_seconds runs_of deal Order.first Order.sort weight name_words make_order covered_changes
+        nearest_tests rare_words count_inside is_test_file change_of words_around outcome_of worse exception_of""",
+    "validate_env": """
+        reason reasons_of python_reasons lock_reasons package_reasons holds modified_reasons variable_reasons
+        requirement_pins applies toml_pins is_local is_needed read_lock packages_digest recorded_hash canonical_name
+        record_hash identity""",
+    "events": """
+        is_secret_name secret_values redact_text redact _redact_container _field _plain_text canonical content_digest
+        sha256 read_artifact read_log _check_line""",
+    "collect_metrics": """
+        read_records parsed parsed_line why_partial verdict seconds_of duration_stats durations_body duration_row
+        markers_body outcome_counts coverage_counts percent line_ranges population new_ladder lowered misfit""",
+    "benchmark_failfast": "places_in functions_of numbers spread improvement compare judge",
+    "aggregate_properties": """
+        mismatches stream_groups problems_of runtime_ms control_text likely_cause changed_fact results_body test_row
+        failure_rows falsifying_rows control_body verdict is_plain stable order_free judge failure_kind
+        first_difference replays_of""",
+    "enforce_gates": "",
+    "emit_checkpoint": "",
+}
+NAMES = """import sys
+from mutmut.mutation.file_mutation import mutate_file_contents
+print(*mutate_file_contents(sys.argv[1], open(sys.argv[1], encoding="utf-8").read()).mutant_names)"""
+LEFT_OUT = (  # tests that take or measure long; without them the score can only be lower
+    "hostile memory cut_at_any_byte drill eight_processes too_long any_one_byte known_truth in_200_ms one_long_gap"
+).split()
+DIFFS = """import sys
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+print(*map(get_diff_for_mutant, sys.argv[1:]), sep="\\n\\n")"""
+TESTS = {"conftest": ("conftest", "failfast_order", "shards"), "collect_metrics": ("collect_metrics", "shards")}
+
+
+def make_environment(folder: Path) -> str:
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = str(folder / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(REPOSITORY / "requirements.lock")], check=True)
+    subprocess.run([*pip, MUTMUT], check=True)
+    return python
+
+
+def lay_out(project: Path, script: str) -> None:
+    """A copy of the project as mutmut wants it: modules in src/, to which the old places lead."""
+    no_bytes = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "scripts" / "tests", project / "src", ignore=no_bytes)
+    shutil.copy(REPOSITORY / "conftest.py", project / "src")
+    shutil.copytree(REPOSITORY / "tests", project / "tests", ignore=no_bytes)
+    (project / "mutants" / "scripts").mkdir(parents=True)
+    (project / "mutants" / "scripts" / "tests").symlink_to("../src")
+    (project / "mutants" / "conftest.py").symlink_to("src/conftest.py")
+    source = project / "src" / f"{script}.py"
+    source.write_text(narrowed(source.read_text("utf-8"), DECIDING[script].split()), "utf-8")
+    for path in (project / "tests" / "unit").glob("*.py"):  # they load conftest.py under names of their own
+        path.write_text(re.sub(r'"tpr_conftest_\w+"', '"conftest"', path.read_text("utf-8")), "utf-8")
+    kept = (
+        "pytest.ini requirements.lock requirements.lock.hash coverage-ladder.yaml .python-version README.md".split()
+    )
+    for name in kept:
+        shutil.copy(REPOSITORY / name, project)
+    settings = {
+        "source_paths": ["src"],
+        "only_mutate": [f"src/{script}.py"],
+        "pytest_add_cli_args": "-p no:cacheprovider --hypothesis-seed=0".split(),
+        "pytest_add_cli_args_test_selection": [
+            *(f"tests/unit/test_{name}.py" for name in TESTS.get(script, (script,))),
+            *("-k", f"not ({' or '.join(LEFT_OUT)})"),
+        ],
+        "also_copy": kept,
+        "timeout_constant": ["10"],
+    }
+    rows = [f"{key} =\n    " + "\n    ".join(values) for key, values in settings.items()]
+    (project / "setup.cfg").write_text("[mutmut]\n" + "\n".join(rows) + "\n")
+
+
+def narrowed(source: str, deciding: list[str]) -> str:
+    """The source without caches, every function that does not decide marked as none to mutate."""
+    source = re.sub(r"(?m)^@(?:lru_)?cache\b.*\n", "", source)
+    lines = source.split("\n")
+    for name, function in functions_of(ast.parse(source)):
+        if name not in deciding:
+            heads = range(function.lineno - 1, function.body[0].lineno - 1)
+            for number in [number for number in heads if re.search(r":(?:\s+#.*)?$", lines[number])][:1]:
+                lines[number] += "  # pragma: no mutate block"
+    return "\n".join(lines)
+
+
+def functions_of(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:
+    owners = [
+        ("", tree.body),
+        *((f"{node.name}.", node.body) for node in tree.body if isinstance(node, ast.ClassDef)),
+    ]
+    return [(owner + node.name, node) for owner, body in owners for node in body if isinstance(node, ast.FunctionDef)]
+
+
+def mutants_of(tool: str, project: Path, script: str) -> list[str]:
+    """mutmut's names of all mutants of the script's deciding functions."""
+    path = project / "src" / f"{script}.py"
+    names = run([tool, "-c", NAMES, str(path)], project).split()
+    bare = {name: name.removeprefix("x").replace("ǁ", ".").lstrip("._").partition("__mutmut_")[0] for name in names}
+    if unknown := {name.lstrip("_") for name in DECIDING[script].split()} - {*bare.values()}:
+        raise SystemExit(f"{script}: no function to mutate is called {', '.join(sorted(unknown))}; mend DECIDING")
+    return [f"{script}.{name}" for name in names]
+
+
+def results(tool: str, project: Path) -> dict[str, str]:
+    """What became of each mutant that was tried."""
+    said = run([tool, "-m", "mutmut", "results", "--all", "true"], project)
+    rows = re.findall(r"^\s+(\S+): (.+)$", said, re.MULTILINE)
+    return {name: status for name, status in rows if status != "not checked"}
+
+
+def run(command: list[str], project: Path) -> str:
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)[:200]}: exit {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}")
+    return done.stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"of {', '.join(DECIDING)}; all if none")
+    parser.add_argument(
+        "--sample", type=int, default=0, metavar="N", help="of each script's mutants, by a fixed seed"
+    )
+    parser.add_argument("--survivors", action="store_true", help="print each survivor's diff")
+    parser.add_argument("--tool", help="an interpreter with mutmut and the five packages")
+    args = parser.parse_args()
+    total = caught = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tool = args.tool or make_environment(Path(folder) / "venv")
+        print(f"{'script':<22}{'mutants':>9}{'tried':>7}{'killed':>8}{'percent':>9}", flush=True)
+        for script in args.scripts or DECIDING:
+            project = Path(folder) / script
+            lay_out(project, script)
+            names = mutants_of(tool, project, script)
+            chosen = random.Random(SEED).sample(names, min(args.sample, len(names))) if args.sample else names
+            run([tool, "-m", "mutmut", "run", "--max-children", "1", *chosen], project)
+            found = results(tool, project)
+            alive = [name for name, status in found.items() if status not in ("killed", "timeout")]
+            total, caught = total + len(found), caught + len(found) - len(alive)
+            print(row_of(script, len(names), len(found), len(found) - len(alive)), flush=True)
+            if args.survivors and alive:
+                print(run([tool, "-c", DIFFS, *alive], project), flush=True)
+    print(row_of("all", "", total, caught))
+    return int(100 * caught < LIMIT * total)
+
+
+def row_of(script: str, mutants: object, tried: int, killed: int) -> str:
+    low, high = wilson(killed, tried) or (0.0, 0.0)
+    interval = "" if mutants == tried else f"  ({low:.1f} to {high:.1f})"
+    return f"{script:<22}{mutants:>9}{tried:>7}{killed:>8}{100 * killed / tried:>9.1f}{interval}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
