@@ -135,13 +135,13 @@ def places_in(path: str, text: str, covered: set[int]) -> list[Place]:
     found = []
     lines = text.splitlines()
     for name, function in functions_of(tree):
-        body = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
+        body = function.body[1:] if ast.get_docstring(function) is not None else function.body
         if not body:
             continue
         first = min([body[0].lineno, *(node.lineno for node in getattr(body[0], "decorator_list", ()))])
-        code = lines[first - 1] if first <= len(lines) else ""
+        code = lines[first - 1]
         indent = code[: len(code) - len(code.lstrip())]
-        if body[0].lineno in covered and body[0].lineno > function.lineno and len(indent) == body[0].col_offset:
+        if body[0].lineno in covered and len(indent) == body[0].col_offset:
             found.append(Place(path, name, first, indent))
     return found
 
@@ -209,8 +209,8 @@ def compare(trials: Sequence[Trial], kind: str) -> dict[str, Any]:
         for base in ("off", "pytest -x")
         for mode in ("soft", "hard")
     }
-    speedup = geometric_mean(x / hard for x, hard in zip(typical["pytest -x"], typical["hard"], strict=True))
-    distance = median(hard / limit for hard, limit in zip(typical["hard"], typical["limit"], strict=True))
+    speedup = geometric_mean(trial.typical("pytest -x", kind) / trial.typical("hard", kind) for trial in trials)
+    distance = median(trial.typical("hard", kind) / trial.typical("limit", kind) for trial in trials)
     ratios = {"pytest -x to hard, geometric mean": round(speedup, 3), "hard to limit, median": round(distance, 3)}
     return {"modes": stats, "improvement_percent": gains, "ratios": ratios}
 

@@ -342,8 +342,8 @@ def _mask_word(word: str) -> str:
 
 def _changes(word: str) -> int:
     """How often a word changes between small letters, capitals and digits."""
-    kinds = ["a" if c.islower() else "A" if c.isupper() else "0" for c in word if c.isalnum()]
-    return sum(map(str.__ne__, kinds, kinds[1:]))
+    kinds = [c.islower() - c.isupper() for c in word if c.isalnum()]
+    return sum(map(int.__ne__, kinds, kinds[1:]))
 
 
 E_LINE = re.compile(r"^E(?:\s+(.*))?$")

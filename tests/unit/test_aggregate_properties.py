@@ -80,8 +80,8 @@ def test_a_process_that_died_leaves_its_test_in_flight() -> None:
 
 
 def test_the_commonest_stream_comes_first_and_cut_runs_have_none() -> None:
-    rows = {1: result(digest="odd"), 2: result(), 3: result(), 4: result(outcome="crashed")}
-    assert ap.stream_groups(rows) == [(("d1", "passed"), [2, 3]), (("odd", "passed"), [1])]
+    rows = {1: result(digest="c"), 2: result(), 3: result(), 4: result(outcome="crashed"), 5: result(digest="a")}
+    assert ap.stream_groups(rows) == [(("d1", "passed"), [2, 3]), (("c", "passed"), [1]), (("a", "passed"), [5])]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_runtimes_are_in_milliseconds_and_in_order() -> None:
     rows = {number: result(seconds=number / 1000) for number in range(1, 5)}
     assert ap.runtime_ms(rows) == {"mean": 2.5, "p50": 2.5, "p95": 3.85, "max": 4.0}
     assert ap.runtime_ms({1: result(seconds=0.5)}) == dict.fromkeys(("mean", "p50", "p95", "max"), 500.0)
-    assert ap.runtime_ms({1: result(outcome="crashed")})["mean"] is None
+    assert ap.runtime_ms({1: result(outcome="crashed")}) == dict.fromkeys(("mean", "p50", "p95", "max"))
     exact = ap.runtime_ms(dict(enumerate([result(seconds=0.0)] * 6 + [result(seconds=738919.1056505705)] * 2)))
     assert exact["p50"] <= exact["p95"] <= exact["max"]  # type: ignore[operator]
 
@@ -210,7 +210,7 @@ SLOW = errors.DeadlineExceeded(timedelta(seconds=2), timedelta(seconds=1))
         (errors.FlakyFailure("", [ValueError()]), "flaky"),
         (errors.FlakyFailure("", [SLOW]), "deadline"),
         (errors.InvalidArgument(""), "error"),
-        (ExceptionGroup("", [errors.FailedHealthCheck(""), ValueError()]), "falsified"),
+        (ExceptionGroup("", [SLOW, ValueError()]), "falsified"),
         (ExceptionGroup("", [ExceptionGroup("", [errors.Unsatisfiable("")])]), "unsatisfiable"),
     ],
 )
@@ -245,10 +245,29 @@ def test_phases_make_one_outcome(phases: list[tuple[str, str, Exception | None]]
     assert now.seconds == 0.5 * sum(when == "call" for when, _, _ in phases)
 
 
-def test_an_expected_failure_is_no_failure() -> None:
+@pytest.mark.parametrize(("outcome", "expected"), [("skipped", "xfailed"), ("passed", "passed")])
+def test_an_expected_failure_is_no_failure(outcome: str, expected: str) -> None:
     now = Result("a")
-    ap.note_phase(now, report("call", "skipped", wasxfail="known"), 0.1, ValueError())
-    assert now.outcome == "xfailed"
+    ap.note_phase(now, report("call", outcome, wasxfail="known"), 0.1, ValueError())
+    assert now.outcome == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (1, True),
+        (1 << 1023, False),
+        ((1 << 1023) - 1, True),
+        ([1, (None, b"x", "y", 0.5, True)], True),
+        ([0] * 99, True),
+        ([0] * 100, False),
+        ([[{1}]], False),
+        (object(), False),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_repr_says_all_of_short_plain_data(value: Any, plain: bool) -> None:
+    assert ap.is_plain(value) is plain
 
 
 def test_the_artifact_counts_false_failures_apart_and_mismatches_by_test() -> None:
@@ -266,6 +285,7 @@ def test_the_artifact_counts_false_failures_apart_and_mismatches_by_test() -> No
 
 def test_the_artifact_keeps_its_shape() -> None:
     found = body([result()])
+    assert (found["mode"], body([result()], settings=FUZZ)["mode"]) == ("deterministic", "fuzz")
     assert (
         list(found)
         == (
@@ -300,12 +320,37 @@ def test_a_falsified_test_without_an_example_still_says_why() -> None:
     assert [failure["message"] for failure in row["failures"]] == ["ValueError: no"]
 
 
-def test_a_test_that_is_not_in_every_run_is_missing() -> None:
-    assert body([result(), result("b")], [result()])["tests"][0]["problems"] == ["missing"]
+@pytest.mark.parametrize(
+    ("outcome", "partial", "problems"),
+    [("passed", None, ["missing"]), ("passed", "interrupted", []), ("crashed", None, ["crashed"])],
+)
+def test_a_test_that_is_not_in_every_run_is_missing(outcome: str, partial: str | None, problems: list[str]) -> None:
+    found = body([result(), result("b", outcome)], [result()], partial=partial)
+    assert found["tests"][0]["problems"] == problems
 
 
-def test_a_search_keeps_the_seed_of_each_test() -> None:
+def test_a_search_keeps_the_seed_of_each_test_and_a_run_its_own() -> None:
     assert body([result(seed=99)], settings=FUZZ)["tests"][0]["seed"] == 99
+    assert body([result(seed=99)])["tests"][0]["seed"] == 7
+
+
+@pytest.mark.parametrize("outcome", ["false_failure", "error", "crashed"])
+def test_what_went_wrong_is_told_once_with_its_runs(outcome: str) -> None:
+    bad = result(outcome=outcome, message="ValueError: no")
+    (failure,) = body([bad], [result()], [bad], traces={bad.id: "a(x=5)"})["tests"][0]["failures"]
+    example = "a(x=5)" if outcome == "crashed" else None
+    assert failure == {"kind": outcome, "runs": [1, 3], "message": "ValueError: no", "example": example}
+
+
+def test_examples_of_two_failures_have_their_own_errors_and_seeds() -> None:
+    other = {**FINDING, "representation": "test_a(x=8)", "error": "ZeroDivisionError at t.py:9", "location": None}
+    row = result(outcome="falsified", message="2 failures", falsifying=[FINDING, other], seed=99)
+    found = body([row], settings=FUZZ, replays={(row.id, "seed"): False})["tests"][0]["falsifying_examples"]
+    assert [(one["error"], one["location"], one["seed"]) for one in found] == [
+        ("E", "t.py:3", 99),
+        ("ZeroDivisionError", None, 99),
+    ]
+    assert [(one["reproduced"], one["seed_reproduced"]) for one in found] == [(None, False)] * 2
 
 
 def control(*rows: Result) -> Trial:
@@ -315,7 +360,7 @@ def control(*rows: Result) -> Trial:
 def test_the_control_is_shown_only_if_inputs_are_told_apart() -> None:
     both = [result(), result("b", digest="d2")]
     shown = body(both, control=control(result(digest="x"), result("b", digest="y")))["control"]
-    assert (shown["shown"], shown["changed"], shown["distinct"], shown["unchanged"]) == (True, 2, 2, {})
+    assert shown == {"seed": 8, "changed": 2, "unchanged": {}, "tests": 2, "distinct": 2, "shown": True}
     deaf = body(both, control=control(*both))["control"]
     assert (deaf["shown"], deaf["unchanged"]) == (False, {"b": "unexplained", "t.py::test_a": "unexplained"})
     blind = body([result(), result("b")], control=control(result(digest="x"), result("b", digest="x")))["control"]

@@ -157,16 +157,30 @@ def trial(**seconds: list[float]) -> bench.Trial:
 
 TRIALS = [
     trial(off=[10, 12, 11], soft=[5, 5, 5], hard=[1, 2, 3], x=[8], limit=[1]),
-    trial(off=[20], soft=[6], hard=[3], x=[6], limit=[2]),
+    trial(off=[20], soft=[6], hard=[3], x=[6], limit=[1.4]),
 ]
 
 
 def test_times_are_compared_by_the_median_of_each_fault() -> None:
     found = bench.compare(TRIALS, "seconds")
     assert found["modes"]["off"] == {"mean": 15.5, "median": 15.5, "min": 11, "max": 20}
-    assert found["improvement_percent"]["hard against off"] == {"mean": 83.87, "median": 83.87}
-    assert found["improvement_percent"]["soft against pytest -x"] == {"mean": 21.43, "median": 21.43}
-    assert found["ratios"] == {"pytest -x to hard, geometric mean": 2.828, "hard to limit, median": 1.75}
+    assert found["improvement_percent"] == {
+        "soft against off": {"mean": 64.52, "median": 64.52},
+        "hard against off": {"mean": 83.87, "median": 83.87},
+        "soft against pytest -x": {"mean": 21.43, "median": 21.43},
+        "hard against pytest -x": {"mean": 64.29, "median": 64.29},
+    }
+    assert found["ratios"] == {"pytest -x to hard, geometric mean": 2.828, "hard to limit, median": 2.071}
+
+
+def test_a_spread_tells_mean_from_median_in_tenths_of_a_millisecond() -> None:
+    stats = {"mean": 0.7778, "median": 0.6667, "min": 0.3333, "max": 1.3333}
+    assert bench.spread([4 / 3, 1 / 3, 2 / 3]) == stats
+
+
+def test_ranges_of_lines_are_their_numbers() -> None:
+    assert [*bench.numbers("1-3,7")] == [1, 2, 3, 7]
+    assert [*bench.numbers("")] == []
 
 
 @pytest.mark.parametrize(("target", "met"), [(83.87, True), (83.88, False)])

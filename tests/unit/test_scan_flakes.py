@@ -21,24 +21,31 @@ from events import LOG_NAME, content_digest, read_artifact, read_log
 from flake_corpus import HARD, make
 from flake_corpus import write as write_corpus
 from scan_flakes import (
+    SILENT,
     STORE,
+    Element,
     Outage,
     Seen,
     UnreadableError,
     Window,
+    attempts_of,
     chance_of_groups,
     find_outages,
+    group_of,
+    is_burst,
     judge,
+    lasting_runs,
     main,
     poisson_tail,
     read_report,
     reason_of,
+    split_streaks,
     template,
     wilson,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.unit
@@ -96,6 +103,7 @@ def test_a_test_is_called_by_the_strongest_evidence_against_it(
         ("pppp ff pppp pppp", [("regression", (4, 5), False)]),
         ("ppppp f", [("regression", (5,), True)]),
         ("ppppp pffff ffppp ppp", [("outside", (6, 7, 8, 9, 10, 11), False)]),
+        ("pfffff fffff ppppp ppppp", [("outside", (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), False)]),
         ("bbb bbb", [("broken", (0, 1, 2, 3, 4, 5), True)]),
         ("ffff ffff pppp pppp", [("broken", (0, 1, 2, 3, 4, 5, 6, 7), False)]),
         ("pppp ffff fofx ffff pppp", [("regression", tuple(n for n in range(4, 16) if n != 11), False)]),
@@ -104,6 +112,37 @@ def test_a_test_is_called_by_the_strongest_evidence_against_it(
 def test_failures_that_bunch_are_one_breakage_and_no_flake(runs: str, breakages: list[Any]) -> None:
     verdict = judge(history(runs))
     assert (verdict.kind, [*verdict.breakages]) == ("", breakages)
+
+
+@pytest.mark.parametrize(
+    ("runs", "loose", "bunched"),
+    [
+        ("pfffpp", [], [[1, 2, 3]]),
+        ("pffpp", [[1, 2]], []),
+        ("pfpfpffpfp", [[1], [3], [5, 6], [8]], []),
+        ("p" * 40 + "f" + "p" * 200 + "ff" + "p" * 200, [[40]], [[241, 242]]),
+    ],
+    ids=lambda value: None if isinstance(value, list) else f"{value.count('f')} of {len(value)}",
+)
+def test_failures_that_chance_would_not_bunch_are_taken_out(
+    runs: str, loose: list[list[int]], bunched: list[list[int]]
+) -> None:
+    assert split_streaks([run == "f" for run in runs]) == (loose, bunched)
+
+
+@pytest.mark.parametrize(
+    ("ran", "failed", "lasting"),
+    [
+        (range(10), {0, 3, 4, 5, 8, 9}, {3, 4, 5}),
+        ((1, 5, 9, 12), {5, 9, 12}, {5, 9, 12}),
+        ((2, 3), {2, 3}, {2, 3}),
+        ((2, 3, 4), {2, 3}, set()),
+    ],
+)
+def test_a_test_fails_for_long_over_three_of_its_runs_or_all(
+    ran: Sequence[int], failed: set[int], lasting: set[int]
+) -> None:
+    assert lasting_runs(ran, failed) == lasting
 
 
 def test_a_test_that_flakes_beside_a_regression_is_both() -> None:
@@ -162,6 +201,23 @@ def test_tests_that_fail_together_are_an_outage(
     runs = [{}, failures(1), {}, failures(2), failed, {}, {}, failures(1), {}, {}]
     found = find_outages([ran] * 10, runs, [()] * 10)
     assert found == ([Outage(4, kind, frozenset(failed))] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("failed", "others", "burst"),
+    [
+        (12, [3] * 5 + [0] * 4, False),
+        (12, [3] * 4 + [0] * 5, True),
+        (5, [0] * 3, False),
+        (5, [0] * 100, True),
+        (4, [0] * 100, False),
+        (40, [], False),
+    ],
+)
+def test_a_burst_is_more_than_the_median_or_the_number_of_runs_explains(
+    failed: int, others: list[int], burst: bool
+) -> None:
+    assert is_burst(failed, others) is burst
 
 
 def test_what_is_usual_is_no_outage() -> None:
@@ -227,6 +283,35 @@ def test_numbers_and_nouns_that_mean_something_stay(meanings: list[str]) -> None
     assert len({*own}) == len(meanings)
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("order42", "order#"),
+        ("aBcdefg1", "aBcdefg#"),
+        ("aBcD1", "#"),
+        ("abCD1", "#"),
+        ("qq11", "#"),
+        ("MAX2", "MAX#"),
+        ("A1B2C3D4E5_orders", "#"),
+        ("abcd1", "abcd#"),
+        ("abcde1", "#"),
+        ("ABCD1", "ABCD#"),
+        ("ABCDE1", "#"),
+        ("deadbeefcafe", "#"),
+        ("OrdeR_7_OrdeR_zz_OrdeR_aa", "#"),
+        ("orDer_7_orDer_orDers", "#"),
+        ("orDer_7_orDer_orDer_order", "orDer_#_orDer_orDer_order"),
+        ("x1y2_z3k4_orders_7a8b9c", "#_orders_#"),
+        ("X1Y2_Z3K4_ORDERS_7A8B9C", "#_ORDERS_#"),
+        ("aBcDeFgHiJkLmNoPqR", "aBcDeFgHiJkLmNoPqR"),
+        ("at +5 or x-3, y[7] and [8]", "at # or x-#, y# and #"),
+    ],
+)
+def test_a_word_with_a_digit_keeps_what_can_be_spoken(text: str, masked: str) -> None:
+    """A name loses its number only; hex digits, and letters thrown together with digits, go whole."""
+    assert template(text) == masked
+
+
 def test_a_template_is_its_own_template() -> None:
     texts = ["at 2026-01-05 07:30 by 0x7f00deadbeef", "no /tmp/tmpab12cd9x/orders.db", "exit status 3 of worker gw3"]
     for text in texts:
@@ -242,6 +327,9 @@ def test_a_template_is_its_own_template() -> None:
         ("cart total is wrong\n  at a.js:3", "long stack", "cart total is wrong"),
         ("Failed", "=== RUN   TestX\n    x_test.go:8: no row", "x_test.go:8: no row"),
         ('failed on teardown with "OSError: shut"', "", "OSError: shut"),
+        ('failed on setup with "OSError: shut\nfor good"', "", "OSError: shut for good"),
+        ("no", "E   ValueError: no\n\nx.py:3: ValueError", "ValueError: no"),
+        ("", "Traceback (most recent call last):\nKeyError: 1\nTypeError: 2\n", "TypeError: 2"),
         ("", "", None),
         ("failed", "", None),
     ],
@@ -251,12 +339,72 @@ def test_the_reason_is_what_the_last_exception_says(message: str, text: str, exp
     assert (reason and reason[1]) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "expected"),
+    [
+        ("K" * 200, "no", "K" * 100 + ": no"),
+        ("a.OSError", "OSError: shut", "OSError: shut"),
+        ("E", "m" * 600, "E: " + "m" * 500),
+    ],
+)
+def test_a_reason_begins_with_the_type_and_is_bounded(kind: str, message: str, expected: str) -> None:
+    reason = reason_of(kind, message, "", "test_x")
+    assert reason
+    assert reason[1] == expected
+
+
 def test_a_test_that_names_itself_in_its_message_shares_its_reason() -> None:
     reasons = {reason_of("", f"cannot open {name}.sock", "", name) for name in ("test_first", "test_second[1]")}
     assert {reason[0] for reason in reasons if reason} == {"cannot open #.sock"}
 
 
 # One file.
+
+FAILED, TORN_DOWN = Element("failure", "f"), Element("error", "f", teardown=True)
+SKIPPED, RETRIED = Element("skipped", "s"), Element("passed", "fp")
+
+
+@pytest.mark.parametrize(
+    ("elements", "retried", "attempts"),
+    [
+        ([FAILED, TORN_DOWN], False, "f"),
+        ([TORN_DOWN], False, "f"),
+        ([FAILED, FAILED], False, "ff"),
+        ([SILENT, TORN_DOWN], True, "ff"),
+        ([FAILED, SILENT], False, "fp"),
+        ([SILENT, SILENT], False, "p"),
+        ([SILENT, SILENT, FAILED], True, "fff"),
+        ([RETRIED, SILENT], False, "fpp"),
+        ([SKIPPED, SILENT], True, "p"),
+        ([FAILED, SKIPPED], False, "s"),
+    ],
+)
+def test_the_elements_of_one_test_are_its_attempts(elements: list[Element], retried: bool, attempts: str) -> None:
+    """A silent twin is a failed attempt where there are retries; a failure and its tear-down's error are one."""
+    assert attempts_of(elements, retried) == attempts
+
+
+@pytest.mark.parametrize(
+    ("classname", "file", "pytests", "group"),
+    [
+        ("tests.test_a.TestB", "tests/test_a.py", True, "tests/test_a.py::TestB"),
+        ("tests.test_a.TestB.TestC", "tests\\test_a.py", True, "tests/test_a.py::TestB::TestC"),
+        ("tests.test_ab", "tests/test_a.py", False, "tests/test_a.py::tests.test_ab"),
+        ("ATest", "a/ATest.php", False, "a/ATest.php::ATest"),
+        ("ATest", "/a/ATest.php", False, "ATest"),
+        ("ATest", "C:\\a\\ATest.cs", False, "ATest"),
+        ("", "/a/x.js", False, "/a/x.js"),
+        ("", "a/x.js", False, "a/x.js"),
+        ("org.ATest", "", False, "org.ATest"),
+        ("tests.test_a", "", False, "tests/test_a.py"),
+        ("pkg.mod.Klass.Inner", "", True, "pkg/mod.py::Klass::Inner"),
+        ("pkg.mod", "", False, "pkg.mod"),
+    ],
+)
+def test_a_test_is_in_its_module_and_classes_or_in_its_file(
+    classname: str, file: str, pytests: bool, group: str
+) -> None:
+    assert group_of(classname, file, pytests) == group
 
 
 def case(name: str, inner: str = "", classname: str = "tests.test_a", **more: str) -> str:
