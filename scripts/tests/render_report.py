@@ -187,7 +187,6 @@ Column = str | Callable[[Any], object]  # of a table: a path in its rows, or wha
 Columns = dict[str, Column]  # by label
 Found = tuple[str, str]  # a state, and what to look at in words
 Span = tuple[float, float, str]  # of a picture: from, width, kind
-Bars = Sequence[tuple[str, int, str]]  # upright ones: name, count, kind
 RAIL = (0.0, 1.0, "rail")
 
 
@@ -311,6 +310,10 @@ def moment(text: object) -> float | None:
         return None
 
 
+def minute(text: object) -> str:
+    return str(text)[:16].replace("T", " ")
+
+
 def table(rows: Sequence[Any], columns: Columns, where: str = "", limit: int = SHOWN) -> Html:
     """The first rows, and how many more are where. A label ending in # is of numbers; a first cell names its row."""
     if not rows:
@@ -374,22 +377,6 @@ def picture(title: str, drawn: Iterable[Html], base: float, ticks: Mapping[float
     line = tag("line", x1=0, x2="100%", y1=base, y2=base, class_="axis")
     shown = tag("svg", *drawn, line, *axis, role="img", aria_label=title, height=base + 24)
     return tag("figure", tag("figcaption", tag("span", title), " ", keys), shown)
-
-
-def upright(title: str, bars: Bars, ticks: Mapping[float, str], most: int, marks: Mapping[str, float]) -> Html:
-    """Bars, cut at `most`; marks are named lines from the top to the axis."""
-    step, base = 1 / len(bars), 160 + 15 * len(marks)
-    drawn = []
-    for place, (name, count, kind) in enumerate(bars):
-        height = round(max(1.5 * (count > 0), 150 * min(1, count / (most or 1))), 1)
-        drawn.append(
-            block((place + 0.06) * step, 0.88 * step, kind, base - height, height, title=f"{name} {count:,}")
-        )
-    rows = {name: (x, 15 * row) for row, (name, x) in enumerate(marks.items())}
-    drawn += [tag("line", x1=percent(x), x2=percent(x), y1=4 + y, y2=base, class_="mark") for x, y in rows.values()]
-    for name, (x, y) in rows.items():
-        drawn.append(say(x, 14 + y, name, text_anchor="end" if x > 0.7 else "start", dx=-5 if x > 0.7 else 5))
-    return picture(title, drawn, base, ticks)
 
 
 def lines(
@@ -495,9 +482,6 @@ def show_tests(e: Evidence) -> Part:
         table(rows, {"outcome": "outcome", "tests #": "tests", "share, % #": digits("share")}),
         table(failing, columns, DURATIONS),
     ]
-    for key, words in (("unregistered", "used, but not registered"), ("unused", "registered, but not used")):
-        if markers := e.get(MARKERS, key):
-            body.append(tag("p", f"Markers {words}: {plain(markers)}.", class_="more"))
     wrong = counts["failed"] + counts["error"]
     findings = [(BAD, f"{wrong:,} of {total:,} tests did not pass.")] if wrong else []
     if partial:
@@ -552,12 +536,20 @@ def show_durations(e: Evidence) -> Part:
 
 
 def histogram(counts: Mapping[int, int], ranks: Mapping[str, float]) -> Html:
-    bins = list(counts)
+    """Upright bars, one a bin; ranks are named lines from the top to the axis."""
+    bins, step, base, most = list(counts), 1 / len(counts), 160 + 15 * len(ranks), max(counts.values())
+    drawn, marks = [], []
+    for spot, (place, count) in enumerate(counts.items()):
+        height, words = round(max(1.5 * (count > 0), 150 * count / most), 1), f"{bin_name(place)} {count:,}"
+        drawn.append(block((spot + 0.06) * step, 0.88 * step, "b1", base - height, height, title=words))
+    for row, (rank, value) in enumerate(ranks.items()):
+        x, y = place_of(value, bins), 15 * row
+        side = {"text_anchor": "end", "dx": -5} if x > 0.7 else {"text_anchor": "start", "dx": 5}
+        drawn.append(tag("line", x1=percent(x), x2=percent(x), y1=4 + y, y2=base, class_="mark"))
+        marks.append(say(x, 14 + y, f"{rank} {duration(value)}", **side))
     shown = [place for place in bins if place and (math.log10(EDGES[place - 1]) % 1 < 1e-9 or len(bins) < 4)]
-    ticks = {(place - bins[0]) / len(bins): edge_name(place - 1) for place in shown}
-    marks = {f"{rank} {duration(value)}": place_of(value, bins) for rank, value in ranks.items()}
-    bars = [(bin_name(place), count, "b1") for place, count in counts.items()]
-    return upright("Number of tests by duration, on a logarithmic scale", bars, ticks, max(counts.values()), marks)
+    ticks = {(place - bins[0]) * step: edge_name(place - 1) for place in shown}
+    return picture("Number of tests by duration, on a logarithmic scale", [*drawn, *marks], base, ticks)
 
 
 def slowest(tests: Sequence[Mapping[str, Any]]) -> list[Html]:
@@ -585,10 +577,10 @@ def show_run(e: Evidence) -> Part:
     files: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in tests:
         files[str(row.get("id")).partition("::")[0]].append((row["start"] - begin, amount(row, "seconds")))
-    rows: list[dict[str, Any]] = [
-        {"path": path, "at": spans[0][0], "spans": spans, "tests": len(spans)} for path, spans in files.items()
-    ]
-    rows = [{**row, "busy": sum(seconds for _, seconds in row["spans"])} for row in rows]
+    rows: list[dict[str, Any]] = []
+    for path, spans in files.items():
+        busy = sum(seconds for _, seconds in spans)
+        rows.append({"path": path, "at": spans[0][0], "spans": spans, "tests": len(spans), "busy": busy})
     shown = sorted(sorted(rows, key=lambda row: -row["busy"])[:SHOWN], key=lambda row: row["at"])
     unit, at = scale(whole)
     busy_unit, busy_at = scale(max(row["busy"] for row in rows))
@@ -649,16 +641,13 @@ def ladder_chart(e: Evidence) -> Html:
     measured = [(moment(event["timestamp"]) or now, event["measured"]) for event in told]
     measured.append((now, {kind: e.get(BASELINE, f"coverage.{kind}_percent") for kind in ("line", "branch")}))
     begin, end = min(recorded, measured[0][0]), max(horizon, now)
-    paths: dict[str, list[tuple[float, float | None]]] = {}
+    promise = [(at, e.get(BASELINE, f"ladder.{step}")) for at, step in ((recorded, "baseline"), (horizon, "target"))]
+    shown = {}
     for kind, colour in (("line", "c1"), ("branch", "c2")):
-        promise = [(recorded, f"ladder.baseline.{kind}"), (horizon, f"ladder.target.{kind}")]
-        paths[f"{colour} dashed"] = [(at, e.number(BASELINE, place)) for at, place in promise]
-        paths[colour] = [(at, number(dig(rates, kind))) for at, rates in measured]
-    shown = {
-        kind: [((at - begin) / (end - begin), rate) for at, rate in points if rate is not None]
-        for kind, points in paths.items()
-    }
-    shown = {kind: points for kind, points in shown.items() if points}
+        for path, steps in ((f"{colour} dashed", promise), (colour, measured)):
+            rates = [((at - begin) / (end - begin), number(dig(step, kind))) for at, step in steps]
+            if points := [(x, rate) for x, rate in rates if rate is not None]:
+                shown[path] = points
     ticks = {x: datetime.fromtimestamp(at, UTC).date().isoformat() for x, at in ((0.0, begin), (1.0, end))}
     keys = legend({"c1": "lines", "c2": "branches"})
     return lines("Coverage in percent; dashed, the pace to the target", shown, ticks, keys) if shown else Html()
@@ -715,7 +704,7 @@ def show_flakes(e: Evidence) -> Part:
     body = [tag("p", f"{rate} (95 % interval {low} to {high} %); {len(suspected):,} more are suspected.")]
     keys = {BAD: "failed", WARN: "passed on a rerun", "ok": "passed", "off": "outage, set aside"}
     body += [heading("Tests by runs", keys), table(rows, columns, FLAKES)] if rows else []
-    body += [*clusters(e.rows(FLAKES, "clusters")), *runs_chart(runs)]
+    body += clusters(e.rows(FLAKES, "clusters"))
     if broken := sorted(e.rows(FLAKES, "breakages"), key=lambda row: -amount(row, "runs")):
         columns = {"test": named("id"), "kind": "kind", "runs #": "runs", "since": "since"}
         body += [heading("Broken for a while, not flaky"), table(broken, columns, FLAKES, 10)]
@@ -741,21 +730,6 @@ def clusters(rows: Sequence[dict[str, Any]]) -> list[Html]:
         "last seen": lambda row: str(row.get("last_seen"))[:10],
     }
     return [heading("Why they fail"), table(rows, columns, FLAKES, 15)] if rows else []
-
-
-def runs_chart(runs: Sequence[Mapping[str, Any]]) -> list[Html]:
-    rows = [{**run, "wrong": int(amount(run, "failed") + amount(run, "errored"))} for run in runs]
-    bars = [
-        (f"{row.get('file')}: failed tests", row["wrong"], "off" if row.get("set_aside") else BAD) for row in rows
-    ]
-    most = max((count for _, count, kind in bars if kind == BAD), default=0)
-    ticks = {x: str(row.get("timestamp"))[:10] for x, row in ((0.0, rows[-STEPS:][0]), (1.0, rows[-1]))}
-    title = f"Failed tests per run, 0 to {most:,}; grey runs are outages, cut at the top and set aside"
-    columns: Columns = {"run": "file", "commit": lambda row: str(row.get("commit") or "-")[:12], "tests #": "tests"}
-    columns |= {"failed #": "wrong", "reruns #": "rerun", "set aside": "set_aside"}
-    rows.sort(key=lambda row: -row["wrong"])
-    chart = upright(title, bars[-STEPS:], ticks, most, {})
-    return [heading("Runs, the worst first"), chart, table(rows, columns, FLAKES, 8)] if rows[0]["wrong"] else []
 
 
 def whole(values: Iterable[object]) -> list[float]:
@@ -803,11 +777,8 @@ def show_failfast(e: Evidence) -> Part:
 
 
 def per_fault(faults: Sequence[Mapping[str, Any]], times: Mapping[str, Sequence[float | None]]) -> list[Html]:
-    listed = zip(*times.values(), strict=True)
-    rows = [
-        {"fault": row.get("fault"), **dict(zip(MODES, found, strict=True))}
-        for row, found in zip(faults, listed, strict=True)
-    ]
+    rows = [dict(zip(MODES, found, strict=True)) for found in zip(*times.values(), strict=True)]
+    rows = [{**row, "fault": fault.get("fault")} for row, fault in zip(rows, faults, strict=True)]
     rows.sort(key=lambda row: -amount(row, "hard"))
     most = max(amount(row, mode) for row in rows for mode in MODES)
     kinds = {f"m-{mode[:4].strip()}": mode for mode in MODES}
@@ -955,18 +926,10 @@ def show_evidence(e: Evidence) -> Part:
     for name, script in MADE_BY.items():
         document = e.documents.get(name, {})
         state = "damaged" if name in e.problems else "read" if document else "not there"
-        rows.append(
-            {
-                **document,
-                "name": name,
-                "by": script,
-                "state": state,
-                "at": str(document.get("generated_at", "-"))[:16],
-            }
-        )
+        rows.append({**document, "name": name, "by": script, "state": state})
     rows.sort(key=lambda row: row["state"] != "damaged")
     columns: Columns = {"artifact": "name", "state": judged_as("state"), "version": "schema_version", "by": "by"}
-    columns |= {"made at, UTC": lambda row: row["at"].replace("T", " "), "run": "run_id"}
+    columns |= {"made at, UTC": lambda row: minute(row.get("generated_at", "-")), "run": "run_id"}
     columns |= {"commit": lambda row: str(row.get("commit") or "-")[:12], "files differed": "dirty"}
     return Part(BAD if e.problems else INFO, f"{len(e.documents)}", "", [table(rows, columns)])
 
@@ -1053,7 +1016,7 @@ def render(e: Evidence) -> bytes:
 def header(e: Evidence, findings: Sequence[Found], foundation: Part) -> Html:
     newest = max(e.documents.values(), key=lambda document: str(document.get("generated_at")), default={})
     commit = str(newest.get("commit"))[:12] + ", with changes" * bool(newest.get("dirty"))
-    at = str(newest.get("generated_at"))[:16].replace("T", " ")
+    at = minute(newest.get("generated_at"))
     facts = f"commit {commit} · run {newest.get('run_id')} · {at} UTC" if newest else "no artifacts"
     state = findings[0][0] if findings else foundation.state
     counts = Counter(found[0] for found in findings)
