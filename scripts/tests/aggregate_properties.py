@@ -202,25 +202,23 @@ def read_records(trial: Trial, lines: Iterable[bytes]) -> None:
     """Add what one process recorded to its run."""
     trial.in_flight = trial.exit = None
     for line in lines:
-        with contextlib.suppress(ValueError):  # the process died while it wrote
-            take_row(trial, json.loads(line))
-
-
-def take_row(trial: Trial, row: Mapping[str, Any]) -> None:
-    if "start" in row:
-        trial.in_flight, trial.trying = row["start"], ""
-    elif "trying" in row:
-        trial.trying = row["trying"]
-    elif "id" in row:
-        trial.in_flight = None
-        trial.results[row["id"]] = Result(**row)
-    elif "found" in row:
-        trial.found, trial.stopped = tuple(row["found"]), row["stopped"]
-    elif "uncollected" in row:
-        trial.uncollected[row["uncollected"]["id"]] = row["uncollected"]
-    trial.problem = row.get("abort", trial.problem)
-    trial.exit = row.get("exit", trial.exit)
-    trial.facts |= row.get("facts", {})
+        try:
+            row = json.loads(line)
+        except ValueError:  # the process died while it wrote
+            continue
+        if "start" in row:
+            trial.in_flight, trial.trying = row["start"], ""
+        elif "id" in row:
+            trial.in_flight = None
+            trial.results[row["id"]] = Result(**row)
+        elif "found" in row:
+            trial.found, trial.stopped = tuple(row["found"]), row["stopped"]
+        elif "uncollected" in row:
+            trial.uncollected[row["uncollected"]["id"]] = row["uncollected"]
+        trial.trying = row.get("trying", trial.trying)
+        trial.problem = row.get("abort", trial.problem)
+        trial.exit = row.get("exit", trial.exit)
+        trial.facts |= row.get("facts", {})
 
 
 def mismatches(trial: Trial, first: Trial) -> list[str]:
@@ -360,19 +358,14 @@ def test_row(evidence: Evidence, test: str) -> dict[str, Any]:
 
 def failure_rows(rows: Mapping[int, Result], trace: str | None) -> list[dict[str, Any]]:
     """What went wrong beside falsification, each kind with the runs it happened in."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for number, result in rows.items():
         if result.outcome in ("false_failure", "error", "crashed") or (result.falsified and not result.falsifying):
-            found.setdefault(result.kind or result.outcome, []).append((number, result.message))
-    return [
-        {
-            "kind": kind,
-            "runs": [number for number, _ in hits],
-            "message": hits[0][1],
-            "example": trace if kind == "crashed" else None,
-        }
-        for kind, hits in found.items()
-    ]
+            kind = result.kind or result.outcome
+            example = trace if kind == "crashed" else None
+            entry: dict[str, Any] = {"kind": kind, "runs": [], "message": result.message, "example": example}
+            found.setdefault(kind, entry)["runs"].append(number)
+    return list(found.values())
 
 
 def falsifying_rows(evidence: Evidence, rows: Mapping[int, Result]) -> list[dict[str, Any]]:
@@ -483,15 +476,13 @@ class Observer:
         return (yield)
 
     def pytest_configure(self) -> None:
-        self._take_profile()
+        self.pytest_make_collect_report()
 
     def pytest_make_collect_report(self) -> None:
-        self._take_profile()  # a conftest.py further down may have loaded its own
-
-    def _take_profile(self) -> None:
         """Make ours of the settings profile that the project loaded last: the seed honoured, no limits in time.
 
-        Hypothesis itself loads `ci` in CI, and that one ignores the seed: it is not the project's choice.
+        A conftest.py further down may have loaded its own. Hypothesis itself loads `ci` in CI, and that one ignores
+        the seed: it is not the project's choice.
         """
         from hypothesis import HealthCheck, settings
         from hypothesis.database import DirectoryBasedExampleDatabase
@@ -575,11 +566,10 @@ class Observer:
 
             reproduce_failure(*blob_of(self.plan.blobs[test]))(function)
         handle = getattr(function, "hypothesis", None) if self.plan.trace else None
-        inner = getattr(handle, "inner_test", None)
-        if handle and inner:
-            handle.inner_test = self._traced(inner)
+        if handle:
+            inner, handle.inner_test = handle.inner_test, self._traced(handle.inner_test)
         yield
-        if handle and inner:
+        if handle:
             handle.inner_test = inner
         if test in self.plan.blobs:
             function._hypothesis_internal_use_reproduce_failure = None
