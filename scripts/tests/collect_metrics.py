@@ -470,8 +470,8 @@ def start_coverage(settings: Mapping[str, Any], worker: bool) -> None:
     for option, more in {"run:disable_warnings": ["no-data-collected"], "run:omit": settings["omit"]}.items():
         known = cov.get_option(option)  # a suite without tests is told in one line, not warned of
         cov.set_option(option, [*(known if isinstance(known, list) else ()), *more] or None)
-    for option, value in {"run:parallel": False, "run:dynamic_context": None, "run:context": None}.items():
-        cov.set_option(option, value)
+    for option in ("run:dynamic_context", "run:context"):
+        cov.set_option(option, None)
     if "multiprocessing" in str(cov.get_option("run:concurrency")):  # its processes read the project's file alone
         os.environ["COVERAGE_FILE"] = settings["data_file"]
     else:

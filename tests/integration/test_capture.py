@@ -316,15 +316,12 @@ def test_a_disk_that_is_full_neither_fails_the_suite_nor_loses_its_records(
 SPREAD = {
     "work.py": "def inside(n):\n    return n\n\n\ndef outside(n):\n    if n:\n        return n + 2\n    return 0\n",
     "child.py": "import work\n\nwork.outside(1)\n",
+    "test_inside.py": "import work\n\n\ndef test_inside():\n    assert work.inside(1) == 1\n",
     "test_work.py": """import multiprocessing
 import subprocess
 import sys
 
 import work
-
-
-def test_inside():
-    assert work.inside(1) == 1
 
 
 def test_process():
