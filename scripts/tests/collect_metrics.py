@@ -766,7 +766,7 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
     try:
         with contextlib.chdir(run.root), contextlib.ExitStack() as stack:
             cov = coverage.Coverage(data_file=str(capture.data_file))
-            stack.callback(lambda: cov.get_data().close())
+            stack.callback(lambda: close(cov.get_data()))
             if suite.roots:  # a path of another machine becomes one of this
                 known = cov.get_option("paths") or {}
                 cov.set_option("paths", {**known, "shards": [str(run.root), *suite.roots]})  # type: ignore[dict-item]
@@ -790,6 +790,11 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
     return {"core": suite.core, **coverage_counts(run.artifacts / "coverage.xml", run.root)}
 
 
+def close(data: Any) -> None:
+    """Close coverage data that were read; older versions of coverage have no way to."""
+    getattr(data, "close", lambda: None)()
+
+
 def data_files(capture: Capture) -> list[Path]:
     return [path for path in sorted(capture.folder.glob(".coverage*")) if not path.name.endswith("-journal")]
 
@@ -811,7 +816,7 @@ def line_map(capture: Capture, suite: Suite, run: Run) -> dict[str, Any]:
         known = sorted((number[context], lines) for context, lines in covered.items() if context in number)
         rows = [{"file": index, "lines": line_ranges(lines)} for index, lines in known]
         sources.append({"path": relative(run.root / path, run.root), "covered_by": rows})
-    data.close()
+    close(data)
     failed = [test["id"] for test in suite.tests if test["outcome"] in RED]
     rootdir = relative(suite.rootdir or run.root, run.root)
     return {"rootdir": rootdir, "files": files, "sources": sources, "failed": failed}

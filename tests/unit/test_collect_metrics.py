@@ -531,6 +531,16 @@ def test_coverage_data_torn_by_a_kill_cost_the_coverage_not_the_tests(run: Run) 
         collect.report_coverage(capture, run, Suite())
 
 
+def test_coverage_data_are_read_by_a_version_that_cannot_close_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coverage import CoverageData
+
+    capture = covered_capture(run, test_a={"m.py": [1]})
+    monkeypatch.delattr(CoverageData, "close")
+    assert [row["path"] for row in collect.line_map(capture, Suite(), run)["sources"]] == ["m.py"]
+
+
 def test_stages_are_timed_even_when_they_fail() -> None:
     watch = Stopwatch()
     with pytest.raises(ValueError, match="x"), watch.stage("one"):

@@ -204,9 +204,17 @@ def test_a_full_disk_does_not_fail_the_suite(recording: Recording, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.write", full)
+        patch.setattr(recording.records, "_os_write", full)
         assert recording.feed(*phases("passed", "passed", "passed", name="lost")) == []
     assert [line["id"] for line in recording.feed(*phases("passed", "failed", "passed", name="kept"))] == ["kept"]
+
+
+def test_a_suite_that_puts_its_own_write_into_os_loses_no_record(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.write", None)
+    recording.begin(Node())
+    assert recording.feed(*phases("passed", "passed", "passed"))[-1]["outcome"] == "passed"
 
 
 def test_a_failures_text_is_redacted_before_it_is_on_disk(
