@@ -788,7 +788,7 @@ HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 def change_of(diff: str, root: Path) -> Change:
     """One file's part of `git diff --unified=0`: old lines, and the words of the definitions around the new ones."""
     old = re.search(r"^--- a/(.+?)\t?$", diff, re.MULTILINE) or re.search(r"^rename from (.+)$", diff, re.MULTILINE)
-    new = re.search(r"^\+\+\+ b/(.+?)\t?$", diff, re.MULTILINE)
+    new = re.search(r"^\+\+\+ b/(.+?)\t?$", diff, re.MULTILINE) or re.search(r"^rename to (.+)$", diff, re.MULTILINE)
     name = re.match(r"a/(.+?) b/", diff)
     path = (old or new or name or [""] * 2)[1]
     lines: set[int] = set()

@@ -151,7 +151,7 @@ def redact(value: Any, secrets: Sequence[str] = (), _above: tuple[int, ...] = ()
             return redact_text(_plain_text(value), secrets)
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, _NUMBERS) and abs(value) < (_LARGEST if isinstance(value, int) else float("inf")):
+        if isinstance(value, _NUMBERS) and abs(value) < _LARGEST:
             return value
         if isinstance(value, _CONTAINERS):
             return _redact_container(value, tuple(secrets), _above)

@@ -73,6 +73,7 @@ def test_records_tell_tests_in_flight_deselected_registered_and_the_first_failur
         {"deselected": 2},
         {"collected": 3},
         {"deselected": 1},
+        {"collected": 2},
     ]
     rows += [{"start": "a"}, record("a"), {"start": "b"}, record("b", "failed"), {"start": "c"}]
     suite = collect.read_records(stream(*rows))
@@ -80,6 +81,12 @@ def test_records_tell_tests_in_flight_deselected_registered_and_the_first_failur
     assert (suite.in_flight, suite.deselected, suite.collected, suite.registered) == (("c",), 3, 3, ["slow"])
     assert suite.first_red == record("b", "failed")
     assert (suite.exit, suite.torn, collect.verdict(suite)) == (None, 0, 1)
+
+
+def test_a_file_that_cannot_be_collected_is_the_first_failure() -> None:
+    error = {"collect_error": "t.py", "type": "ImportError", "text": "no"}
+    suite = collect.read_records(stream(error, {"exit": 2, "stop": None}))
+    assert (suite.first_red, suite.collect_errors) == (error, [error])
 
 
 def test_a_stream_cut_at_any_byte_loses_the_cut_line_alone(tmp_path: Path) -> None:
@@ -119,6 +126,7 @@ ENDED = {"exit": 0, "rootdir": "/p", "collected": 1, "tests": [record("a")]}
         ({"exit": None}, 4, None, "pytest refused its arguments"),
         (ENDED | {"exit": 1, "stop": "stopping after 1 failures"}, 1, None, "stopping after 1 failures"),
         (ENDED | {"exit": 2}, 2, None, "interrupted"),
+        (ENDED | {"exit": 3}, 3, None, "pytest had an internal error"),
         (ENDED | {"exit": 2, "collect_errors": [{}, {}]}, 2, None, "2 files could not be collected"),
         (ENDED | {"torn": 1}, 0, None, "1 records are torn"),
         (ENDED | {"collected": 3}, 0, None, "2 of 3 collected tests did not finish"),
@@ -164,8 +172,8 @@ def test_percentiles_are_those_of_the_inclusive_method_and_never_cross() -> None
 def test_one_duration_is_every_percentile_and_none_is_null() -> None:
     one = collect.duration_stats([0.5])
     assert {one[name] for name in ("mean", "p50", "p90", "p95", "p99", "max")} == {0.5}
-    none = collect.duration_stats([])
-    assert (none["count"], none["total"], none["p50"]) == (0, 0.0, None)
+    none = dict.fromkeys(("mean", "p50", "p90", "p95", "p99", "max"))
+    assert collect.duration_stats([]) == {"count": 0, "total": 0.0, **none}
 
 
 def test_the_slowest_are_those_with_the_longest_sum_of_phases_ties_by_id() -> None:
@@ -175,6 +183,18 @@ def test_the_slowest_are_those_with_the_longest_sum_of_phases_ties_by_id() -> No
     assert body["slowest"][0]["seconds"] == pytest.approx(9.012)
     assert body["phases"]["setup"]["max"] == 9.0
     assert [row["id"] for row in body["tests"]] == ["b", "a", "c", "d"]
+
+
+def test_a_phase_that_did_not_run_took_no_time() -> None:
+    kept = {"id": "a", "outcome": "error", "start": 1.0}
+    tests = [{**kept, "setup": 0.25, "markers": [], "worker": ""}, {**kept, "markers": [], "worker": "gw1"}]
+    rest = {"call": 0.0, "teardown": 0.0}
+    body = collect.durations_body(Suite(tests=tests), 1)
+    assert body["tests"] == [
+        {**kept, **rest, "seconds": 0.25, "setup": 0.25, "worker": None},
+        {**kept, **rest, "seconds": 0.0, "setup": 0.0, "worker": "gw1"},
+    ]
+    assert (body["partial"], body["unit"], body["slowest"]) == (None, "s", body["tests"][:1])
 
 
 def test_a_marker_is_unused_or_unregistered_by_what_the_suite_says_of_it() -> None:
@@ -192,10 +212,11 @@ def test_every_test_counts_once_by_its_outcome_and_attempts_and_subtests_beside(
     tests = [record(str(number), outcome) for number, outcome in enumerate(collect.OUTCOMES)]
     tests += [
         record("r", attempts=[failure(), failure()]),
-        record("s", "failed", subtests={"passed": 2, "failed": 1}),
+        record("s", "failed", subtests={"failed": 1}),
+        record("t", subtests={"passed": 2}),
     ]
     counts = collect.outcome_counts(Suite(tests=tests, deselected=4, collect_errors=[{}]))
-    assert sum(counts[outcome] for outcome in collect.OUTCOMES) == counts["tests"] == 8
+    assert sum(counts[outcome] for outcome in collect.OUTCOMES) == counts["tests"] == 9
     assert [counts[name] for name in ("retried_attempts", "subtests_passed", "subtests_failed")] == [2, 2, 1]
     assert (counts["deselected"], counts["collect_errors"]) == (4, 1)
 
@@ -469,8 +490,22 @@ def test_the_ladder_is_written_once_and_only_rebaseline_moves_it(run: Run) -> No
     assert {event["event"] for event in events} == {"coverage_ladder_recorded"}
 
 
+def test_a_new_ladder_promises_two_points_in_ninety_days(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 86400.0)
+    settings = collect.parse(["--root", str(run.root), "--reason", "first"])
+    assert collect.new_ladder({"line_percent": 99.0, "branch_percent": 60.0}, "c", settings) == {
+        "schema_version": collect.LADDER_VERSION,
+        "baseline": {"line": 99.0, "branch": 60.0, "commit": "c", "recorded": "1970-01-02"},
+        "target": {"line": 100.0, "branch": 62.0},
+        "tolerance": 1.0,
+        "horizon": "1970-04-02",
+        "reason": "first",
+    }
+
+
 def test_lowering_the_ladder_needs_a_reason_that_stays_in_it(run: Run) -> None:
     ladder(run, 80.0, 60.0)
+    ladder(run, 80.0, 60.0, "--rebaseline")
     for line, branch in ((79.9, 60.0), (80.0, 59.9)):
         with pytest.raises(EvidenceError, match="would lower the baseline; say why with --reason TEXT"):
             ladder(run, line, branch, "--rebaseline")

@@ -252,6 +252,7 @@ def test_values_of_secret_environment_variables_are_masked_longest_first() -> No
     secrets = secret_values(environ)
     assert secrets == ("hunter2-and-more", "hunter2")
     assert redact_text("a hunter2-and-more b hunter2 c", secrets) == f"a {MASK} b {MASK} c"
+    assert redact([ValueError("hunter2")], secrets) == [f"ValueError('{MASK}')"]
 
 
 @pytest.mark.parametrize(
@@ -734,7 +735,7 @@ def test_many_problems_are_counted_not_listed(tmp_path: Path) -> None:
         (b"[" * 100_000, "expected a JSON artifact"),
         (b"[]", "expected artifact 'x.json', got another document"),
         (b'{"artifact": "y.json"}', "expected artifact 'x.json', got another document"),
-        (b'{"artifact": "x.json"}', "expected sha256 None, got [0-9a-f]{64}: changed since written"),
+        (b'{"artifact": "x.json", "sha256": "abc"}', "expected sha256 abc, got [0-9a-f]{64}: changed since written"),
         (b'{"artifact": "x.json", "sha256": ["a\\n"]}', "expected sha256 "),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import random
 import re
@@ -154,8 +155,29 @@ def test_parameters_of_a_test_say_nothing_about_the_change() -> None:
 
 def test_what_is_not_likely_keeps_its_place_behind_the_likely() -> None:
     order = Order("", ("c.py",), {"late": 1.0})
-    ids = ["b.py::test_late", "a.py::test_1", "c.py::test_2", "b.py::test_3"]
+    ids = ["b.py::test_3", "a.py::test_1", "c.py::test_2", "b.py::test_late"]
     assert sort(order, *ids) == [ids[2], ids[0], ids[1], ids[3]]
+
+
+def test_a_word_weighs_more_the_fewer_names_have_it() -> None:
+    names = ["test_parse_empty", "test_parse_cookie", "test_header"]
+    known = baseline([row("tests/test_a.py", *names)], {"src.py": {"tests/test_a.py": "1"}})
+    words = platform.make_order(known, [changed("src.py", 1, words="parse cookie absent")]).words
+    assert words == pytest.approx({"parse": math.log(1 + 3 / 2), "cookie": math.log(1 + 3 / 1)})
+
+
+def test_the_first_files_are_the_likeliest_among_those_asked_for() -> None:
+    order = Order("", ("c.py", "a.py", "b.py"))
+    assert order.first(2) == ["c.py", "a.py"]
+    assert order.first(5, ["b.py", "x.py", "a.py"]) == ["a.py", "b.py"]
+
+
+def test_the_order_says_how_many_files_and_lines_it_rests_on() -> None:
+    known = baseline([A, B], {"src.py": {"tests/test_a.py": "1-3"}})
+    said = platform.make_order(known, [changed("src.py", 1, 2), changed("README.md", 7)]).text
+    assert said == "1 likely files first (2 files changed, 3 lines of the baseline)"
+    none = platform.make_order(known, [changed("README.md", 7)]).text
+    assert none == "usual (1 files changed, no test known for them)"
 
 
 def random_case(seed: int) -> tuple[dict[str, Any], list[platform.Change], list[str]]:
@@ -382,6 +404,31 @@ def test_a_deleted_definition_counts_by_its_name(repo: Repo) -> None:
     (repo.root / "pkg" / "mod.py").write_text("def one():\n    return 1\n")
     (change,) = platform.read_changes(repo.root, "HEAD", repo.root, repo.map.parent)
     assert "two" in change.words
+
+
+@pytest.mark.parametrize(
+    ("names", "diff", "lines", "words"),
+    [
+        ("io.py io.py", "--- a/io.py\n+++ b/io.py\n@@ -3 +3,2 @@ def late():\n-x\n+y\n+z\n", {3}, "io"),
+        ("a.c a.c", "--- a/a.c\t\n+++ b/a.c\t\n@@ -5,0 +6 @@\n+x\n", {5, 6}, "a c"),
+        ("new.c new.c", "--- /dev/null\n+++ b/new.c\n@@ -0,0 +1,2 @@\n+x\n+y\n", {0, 1}, "new c"),
+        (
+            "io.py io.py",
+            "--- a/io.py\n+++ /dev/null\n@@ -7,2 +6,0 @@\n-async def putLine():\n-  1\n",
+            {7, 8},
+            "io put line",
+        ),
+        ("io.py os.py", "rename from io.py\nrename to os.py\n", set(), "io"),
+        ("x.bin x.bin", "Binary files a/x.bin and b/x.bin differ\n", set(), "x bin"),
+    ],
+    ids="changed added new deleted renamed binary".split(),
+)
+def test_one_files_difference_is_its_old_lines_and_the_words_about_them(
+    names: str, diff: str, lines: set[int], words: str, tmp_path: Path
+) -> None:
+    old, new = names.split()
+    found = platform.change_of(f"a/{old} b/{new}\nindex 1..2\n{diff}", tmp_path)
+    assert found == Change(old, frozenset(lines), frozenset(words.split()), new)
 
 
 def test_an_added_line_counts_for_the_lines_beside_it(repo: Repo) -> None:

@@ -76,6 +76,21 @@ def test_a_long_file_is_cut_into_runs_of_neighbours() -> None:
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def test_a_run_is_of_one_file_and_no_longer_than_it_may_be() -> None:
+    seconds = {"a.py::1": 1.0, "a.py::2": 1.0, "a.py::3": 0.5, "a.py::4": 9.0, "b.py::1": 0.5, "b.py::2": 0.5}
+    assert platform.runs_of(seconds, 2.0) == [
+        (2.0, ["a.py::1", "a.py::2"]),
+        (0.5, ["a.py::3"]),
+        (9.0, ["a.py::4"]),
+        (1.0, ["b.py::1", "b.py::2"]),
+    ]
+
+
+def test_the_longest_run_is_dealt_first_to_the_shortest_share() -> None:
+    runs = [(1.0, ["w"]), (2.0, ["z"]), (3.0, ["x"]), (2.0, ["y"])]
+    assert sorted(platform.deal(runs, 2)) == [(4.0, 0, ["x", "w"]), (4.0, 1, ["y", "z"])]
+
+
 def test_a_new_test_weighs_what_its_file_does_else_what_all_do() -> None:
     known = {"a.py::x": 3.0, "a.py::y": 5.0, "b.py::z": 1.0}
     found = platform.expected_seconds(["a.py::new", "b.py::z", "c.py::new"], known)
@@ -176,11 +191,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"number": 3}, "shard 2/3 missing: run it, or give its folder to --merge"),
     "twice": ({"number": 1}, "other: shard 1/3 is there twice, also as "),
     "count": ({"of": 4}, "other: shard 2/4: expected one of 3 shards"),
-    "run": ({"run_id": "r0"}, "other: shard 2/3: expected run_id 'r1', got 'r0'"),
+    "run": ({"run_id": "r0"}, "other: shard 2/3: expected run_id 'r1', got 'r0'; run that shard again"),
     "commit": ({"commit": "d" * 40}, "other: shard 2/3: expected commit "),
     "environment": ({"environment": "e"}, "other: shard 2/3: expected environment None, got 'e'"),
     "arguments": ({"scope": {"pytest_args": []}}, "other: shard 2/3: expected pytest_args ['-q'], got []"),
-    "durations": ({"split": "t"}, "other: shard 2/3: expected split 's', got 't'"),
+    "durations": ({"split": "t"}, "other: shard 2/3: expected split 's', got 't': other tests were collected"),
     "coverage": ({"coverage_sha256": "0" * 64}, "other/.coverage: expected the coverage data of shard 2/3"),
     "version": ({"surprise": 1}, "other/shard.evidence.json: TypeError("),
 }
@@ -197,6 +212,11 @@ def test_what_does_not_belong_together_is_refused_by_the_shards_number(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "artifacts" / "baseline.metrics.json").exists()
+
+
+def test_all_missing_shards_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert merge(tmp_path, shard(tmp_path, 2, record("a"), of=4)) == 2
+    assert "shard 1/4, 3/4, 4/4 missing: run it" in capsys.readouterr().err
 
 
 def test_changed_evidence_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
