@@ -970,31 +970,26 @@ def fit(sections: Sequence[str], room: int) -> str:
     return ""
 
 
-def refusal_sections(rows: Sequence[Row], run_id: str) -> list[str]:
-    found = [(row.id, row.criterion.asks, row.missing, row.criterion.remedy) for row in rows if row.blocks]
-    verdict = f"# Foundation: not proven\n\nRun {code(run_id)}. {waiting_text(rows)}"
+def refusal_sections(causes: Sequence[Row], waiting: str, run_id: str) -> list[str]:
+    found = [(row.id, row.criterion.asks, row.missing, row.criterion.remedy) for row in causes]
+    verdict = f"# Foundation: not proven\n\nRun {code(run_id)}. {waiting}"
     return [verdict, f"## What is missing\n\n{table('id criterion missing remedy', found)}"]
 
 
-def waiting_text(rows: Iterable[Row]) -> str:
-    waiting = [row.id for row in rows if row.waits_for and not row.blocks]
-    return f"{', '.join(waiting)} wait for the others." if waiting else ""
-
-
-def refusal_table(rows: Sequence[Row]) -> str:
+def refusal_table(causes: Sequence[Row], waiting: str) -> str:
     """The same for a terminal."""
     lines = []
-    for row in [row for row in rows if row.blocks]:
+    for row in causes:
         more = len(row.missing) - SHOWN
         texts = [harmless(text) for text in row.missing[:SHOWN]] + ([f"and {more} more"] if more > 0 else [])
         lines += [f"{row.id:<12} {row.criterion.asks}", *(f"{'':<12} - {text}" for text in texts)]
         lines.append(f"{'':<12}   mend: {row.criterion.remedy}")
-    return "\n".join([*lines, waiting_text(rows)]).rstrip()
+    return "\n".join([*lines, waiting]).rstrip()
 
 
-def error_lines(rows: Iterable[Row]) -> list[str]:
+def error_lines(causes: Iterable[Row]) -> list[str]:
     """One workflow command per refused row, within what a step may make; the last says how many were left out."""
-    texts = [f"{row.id}: {harmless('; '.join(row.missing), 1000).replace('%', '%25')}" for row in rows if row.blocks]
+    texts = [f"{row.id}: {harmless('; '.join(row.missing), 1000).replace('%', '%25')}" for row in causes]
     if len(texts) > ANNOTATIONS:
         more = len(texts) - ANNOTATIONS + 1
         texts[ANNOTATIONS - 1 :] = [f"{more} more criteria are not met; see the step summary"]
@@ -1033,8 +1028,8 @@ def load(place: Path, run_id: str, log_bytes: int | None = None) -> Evidence:
     if ladder is not None:
         try:
             documents[LADDER] = read_ladder(ladder)
-        except EvidenceError as error:
-            problems[LADDER] = str(error)
+        except Exception as error:  # the parser raises many kinds on hostile documents
+            problems[LADDER] = f"expected a ladder, got {type(error).__name__}: {one_line(error, 120)}"
     absent = MANDATORY.keys() - digests.keys() - documents.keys() - problems.keys()
     problems |= dict.fromkeys(sorted(absent), "expected a file, got none")
     content = data.pop(LOG_NAME, b"")
@@ -1075,10 +1070,7 @@ def read_document(place: Path, name: str) -> dict[str, Any]:
 def read_ladder(data: bytes) -> dict[str, Any]:
     import yaml
 
-    try:
-        ladder = redact(yaml.safe_load(data.decode()))  # dates and other objects become text
-    except Exception as error:  # the parser raises many kinds on hostile documents
-        raise EvidenceError(f"expected a ladder, got {type(error).__name__}: {one_line(error, 120)}") from None
+    ladder = redact(yaml.safe_load(data.decode()))  # dates and other objects become text
     return ladder if isinstance(ladder, dict) else {}
 
 
@@ -1257,13 +1249,15 @@ def refuse(run: Run, evidence: Evidence, rows: Sequence[Row], quiet: bool) -> in
     """Say what is missing, in the log, on the terminal, in the workflow's summary and annotations. Returns 1."""
     if evidence.unseen:
         run.log.error("logging_deficit", missing=evidence.unseen)
-    unmet = [row.id for row in rows if row.blocks]
+    causes = [row for row in rows if row.blocks]
+    unmet, others = [row.id for row in causes], [row.id for row in rows if row.waits_for and not row.blocks]
+    waiting = f"{', '.join(others)} wait for the others." if others else ""
     run.log.warning("risk_trigger", trigger="checkpoint_refused", unmet=unmet)
-    summarize(refusal_sections(rows, run.id))
+    summarize(refusal_sections(causes, waiting, run.id))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        print(*error_lines(rows), sep="\n", file=sys.stderr)
+        print(*error_lines(causes), sep="\n", file=sys.stderr)
     if not quiet:
-        print(refusal_table(rows))
+        print(refusal_table(causes, waiting))
     print(f"{PROG}: not proven: {', '.join(unmet)}; mend it, then {PIPELINE}", file=sys.stderr)
     return 1
 

@@ -118,7 +118,6 @@ TARGETS = {  # mode: its key, percent
     "soft": ("TPR_MAX_FAIL_FAST_IMPROVEMENT_TARGET", "40"),
     "hard": ("TPR_HARD_FAIL_FAST_IMPROVEMENT_TARGET", "60"),
 }
-DEFAULT_SEED = "12345"
 REPLAYED = {"coverage": "0 0.5 1 2 5", "flakes": "1 2 5 10", "properties": "0.1 0.5 1 2"}  # limits to try
 PROPERTY_RUNS = 30
 PROPERTY_LIMIT = Fraction("0.5")  # percent of false failures
@@ -146,7 +145,7 @@ class Row:
 
 
 def decimal(value: Fraction, digits: int) -> str:
-    return f"{Decimal(round(value * 10**digits)).scaleb(-digits):f}"
+    return f"{Decimal(f'{round(value * 10**digits)}e-{digits}'):f}"
 
 
 def places(value: Fraction) -> int:
@@ -560,7 +559,7 @@ def judge_coverage(case: Case) -> Row:
     if reasons := obstacles(case):
         remedy = command(CAPTURE, *(case.reference or case.capture).scope)
         return Row("coverage", UNKNOWN, "not comparable", limit, reasons, remedy, digest=digest)
-    rows, lowered, allowed = compare(case), lowered_by_hand(case), case.ladder.tolerance
+    rows, lowered = compare(case), lowered_by_hand(case)
     fallen = [row for row in rows if row.dropped]
     evidence = [*lowered, *(text for row in rows for text in findings(row, case))]
     if not case.reference:
@@ -570,11 +569,14 @@ def judge_coverage(case: Case) -> Row:
     state = FAIL if lowered or fallen or any(row.missed for row in rows) else PASS
     accept = command(CAPTURE, "--rebaseline", "--reason", "TEXT", *case.capture.scope)
     remedy = f"test what is named here, or accept it: {accept}"
-    lost = [f"{apart(row.drop, allowed)[0]} points" if row.drop > 0 else "nothing" for row in rows]
-    shares = [f"{row.metric} {apart(row.percent, row.target)[0]} % ({row.now})" for row in rows]
-    value = "; ".join(f"{share}, {points} lost" for share, points in zip(shares, lost, strict=True))
+    value = "; ".join(comparison_text(row, case.ladder.tolerance) for row in rows)
     where = tuple(dict.fromkeys(loss.path for row in fallen for loss in losses(case, row.metric)))
     return Row("coverage", state, value, limit, tuple(evidence), remedy, where, digest)
+
+
+def comparison_text(row: Comparison, tolerance: Fraction) -> str:
+    lost = f"{apart(row.drop, tolerance)[0]} points lost" if row.drop > 0 else "nothing lost"
+    return f"{row.metric} {apart(row.percent, row.target)[0]} % ({row.now}), {lost}"
 
 
 def findings(row: Comparison, case: Case) -> Iterator[str]:
@@ -774,7 +776,7 @@ def interval_text(rate: Rate) -> str:
     return f"95 % interval {100 * max(0.0, middle - half):.2f} to {100 * min(1.0, middle + half):.2f} %"
 
 
-class AbsentError(Exception):
+class AbsentError(EvidenceError):
     """An artifact that a gate needs is not there: too little data, no defect."""
 
 
@@ -855,7 +857,7 @@ class Evidence:
     @property
     def comparable(self) -> Case | None:
         """The case, where the capture can be compared with the promise."""
-        with suppress(AbsentError, EvidenceError):
+        with suppress(EvidenceError):
             return None if obstacles(self.case) else self.case
         return None
 
@@ -1169,7 +1171,7 @@ def recapture(evidence: Evidence, quiet: bool, into: Path) -> Capture | str:
     run = evidence.run
     try:
         first, seed = evidence.capture, (evidence.document(SIGNATURE) or {}).get("seed")
-    except (AbsentError, EvidenceError) as error:
+    except EvidenceError as error:
         return one_line(error)
     into.mkdir(parents=True)
     if evidence.ladder_path.parent == run.artifacts and evidence.ladder_path.exists():
@@ -1177,8 +1179,7 @@ def recapture(evidence: Evidence, quiet: bool, into: Path) -> Capture | str:
     script = Path(__file__).resolve().with_name("collect_metrics.py")
     command = [sys.executable, str(script), "--root", str(run.root), "--artifacts", str(into), "--quiet"]
     command += ["--failfast-mode", "off", *flags("--skip", first.skipped), *first.scope]
-    locked_seed = str(seed or os.environ.get("TPR_SEED") or DEFAULT_SEED)
-    env = {**os.environ, "TPR_RUN_ID": run.id, "TPR_SEED": locked_seed, "TPR_FAILFAST_MODE": "off"}
+    env = {**os.environ, "TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": "off"} | ({"TPR_SEED": str(seed)} if seed else {})
     if not quiet:
         print("enforce_gates.py: a trigger fires; capturing again, to confirm it", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
