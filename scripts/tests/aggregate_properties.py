@@ -44,6 +44,7 @@ RESULTS = "property.results.json"
 RESULTS_VERSION = "1.1"  # 1.1: no comparison with an earlier result; 1.0 first
 
 FALSE_FAILURES = ("deadline", "health_check", "flaky", "unsatisfiable")
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # a row that is not whole
 COMPLETE = ("passed", "falsified", "xfailed")  # outcomes whose stream of examples came to its own end
 SEARCH = ("reuse", "generate", "target")  # phases that give examples; shrinking only makes a known one smaller
 TEXT_LIMIT = 300  # characters kept of one example
@@ -202,23 +203,21 @@ def read_records(trial: Trial, lines: Iterable[bytes]) -> None:
     """Add what one process recorded to its run."""
     trial.in_flight = trial.exit = None
     for line in lines:
-        try:
+        with contextlib.suppress(*UNREADABLE):  # the process died while it wrote
             row = json.loads(line)
-        except ValueError:  # the process died while it wrote
-            continue
-        if "start" in row:
-            trial.in_flight, trial.trying = row["start"], ""
-        elif "id" in row:
-            trial.in_flight = None
-            trial.results[row["id"]] = Result(**row)
-        elif "found" in row:
-            trial.found, trial.stopped = tuple(row["found"]), row["stopped"]
-        elif "uncollected" in row:
-            trial.uncollected[row["uncollected"]["id"]] = row["uncollected"]
-        trial.trying = row.get("trying", trial.trying)
-        trial.problem = row.get("abort", trial.problem)
-        trial.exit = row.get("exit", trial.exit)
-        trial.facts |= row.get("facts", {})
+            if "start" in row:
+                trial.in_flight, trial.trying = row["start"], ""
+            elif "id" in row:
+                trial.results[row["id"]] = Result(**row)
+                trial.in_flight = None
+            elif "found" in row:
+                trial.found, trial.stopped = tuple(row["found"]), row["stopped"]
+            elif "uncollected" in row:
+                trial.uncollected[row["uncollected"]["id"]] = row["uncollected"]
+            trial.trying = row.get("trying", trial.trying)
+            trial.problem = row.get("abort", trial.problem)
+            trial.exit = row.get("exit", trial.exit)
+            trial.facts |= row.get("facts", {})
 
 
 def mismatches(trial: Trial, first: Trial) -> list[str]:
@@ -1242,6 +1241,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except EvidenceError as error:
         return complain("aggregate_properties.py", str(error))
+    except OSError as error:
+        where = error.filename or tempfile.gettempdir()
+        return complain("aggregate_properties.py", f"{where}: {error.strerror}; make room for the runs' records")
     except KeyboardInterrupt:
         return complain("aggregate_properties.py", "interrupted before the first run had ended; run it again")
     if not settings.quiet:

@@ -445,7 +445,7 @@ def fitting_map(run: Run) -> dict[str, Any] | None:
     except EvidenceError:
         return None
     commit, dirty = run.commit
-    fits = known["commit"] == commit and commit and not dirty and not known["dirty"] and not known["failed"]
+    fits = commit and not dirty and [known.get(key) for key in ("commit", "dirty", "failed")] == [commit, False, []]
     return known if fits else None
 
 
@@ -638,6 +638,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return measure(Run("benchmark_failfast", root, artifacts), settings)
     except EvidenceError as error:
         return complain(PROG, str(error))
+    except OSError as error:
+        return complain(PROG, f"{error.filename or tempfile.gettempdir()}: {error.strerror}; make room for a copy")
     except KeyboardInterrupt:
         return complain(PROG, "interrupted; nothing was written")
 

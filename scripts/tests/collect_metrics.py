@@ -374,20 +374,23 @@ def coverage_counts(report: Path, root: Path) -> dict[str, Any]:
     bases: list[Path] = []
     files: list[dict[str, Any]] = []
     now = {"statements": 0, "statements_covered": 0, "branches": 0, "branches_covered": 0}
-    for _, element in iterparse(report):
-        if element.tag == "source":
-            bases.append(root / (element.text or ""))
-        elif element.tag == "line":
-            now["statements"] += 1
-            now["statements_covered"] += element.get("hits") != "0"
-            if condition := element.get("condition-coverage"):
-                taken, _, valid = condition.partition("(")[2].rstrip(")").partition("/")
-                now["branches"] += int(valid)
-                now["branches_covered"] += int(taken)
-        elif element.tag == "class":
-            files.append({"path": source_path(element.get("filename"), bases, root), **now})
-            now = dict.fromkeys(now, 0)
-            element.clear()
+    try:
+        for _, element in iterparse(report):
+            if element.tag == "source":
+                bases.append(root / (element.text or ""))
+            elif element.tag == "line":
+                now["statements"] += 1
+                now["statements_covered"] += element.get("hits") != "0"
+                if condition := element.get("condition-coverage"):
+                    taken, _, valid = condition.partition("(")[2].rstrip(")").partition("/")
+                    now["branches"] += int(valid)
+                    now["branches_covered"] += int(taken)
+            elif element.tag == "class":
+                files.append({"path": source_path(element.get("filename"), bases, root), **now})
+                now = dict.fromkeys(now, 0)
+                element.clear()
+    except (SyntaxError, ValueError, TypeError, OSError) as error:  # the parser's own is a SyntaxError
+        raise EvidenceError(f"{report}: expected coverage's report, got {one_line(error)}; capture again") from None
     total = {key: sum(row[key] for row in files) for key in now}
     return {
         **total,
@@ -563,7 +566,8 @@ def by_id(tests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 @contextlib.contextmanager
 def alive(folder: Path) -> Iterator[int]:
     """Hold the lock that tells a running capture from a dead one; the suite's process inherits it."""
-    descriptor = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o644)
+    with writing(folder):
+        descriptor = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         lock(descriptor)
         yield descriptor
@@ -587,14 +591,15 @@ def lock(descriptor: int, wait: bool = True) -> bool:
 def dead_captures(artifacts: Path) -> list[Capture]:
     """Captures that were killed before they wrote their artifacts, oldest first."""
     found = []
-    for marker in sorted(artifacts.glob(".capture/*/alive"), key=lambda path: path.stat().st_mtime):
-        descriptor = os.open(marker, os.O_RDWR)
-        try:
-            if lock(descriptor, wait=False):
-                found.append(Capture(marker.parent))
-        finally:
-            os.close(descriptor)
-    return found
+    for marker in artifacts.glob(".capture/*/alive"):
+        with contextlib.suppress(FileNotFoundError):  # it ended by itself
+            descriptor = os.open(marker, os.O_RDWR)
+            try:
+                if lock(descriptor, wait=False):
+                    found.append((marker.stat().st_mtime, Capture(marker.parent)))
+            finally:
+                os.close(descriptor)
+    return [capture for _, capture in sorted(found)]
 
 
 def open_capture(run: Run, settings: Settings) -> Capture:
@@ -843,9 +848,12 @@ def keep_history(suite: Suite, run: Run, origin: tuple[str, str | None, bool]) -
     while (path := history / (f"{name}.xml" if number == 1 else f"{name}.{number}.xml")).exists():
         number += 1
     run.write_bytes(f"history/{path.name}", junit(suite, *origin))
-    kept = sorted(history.glob("*.xml"), key=lambda file: (file.stat().st_mtime_ns, file.name))
-    for old in kept[:-HISTORY_KEPT]:
-        old.unlink(missing_ok=True)
+    ages = []
+    for file in history.glob("*.xml"):
+        with contextlib.suppress(FileNotFoundError):  # another capture has removed it
+            ages.append((file.stat().st_mtime_ns, file.name))
+    for _, name in sorted(ages)[:-HISTORY_KEPT]:
+        (history / name).unlink(missing_ok=True)
 
 
 def scan_flakes(run: Run, settings: Settings) -> dict[str, Any] | None:
@@ -1177,10 +1185,21 @@ def drop(capture: Capture) -> None:
 
 def salvage(run: Run, dead: Capture) -> None:
     """A killed capture's tests go to the history, so that its flakes are not lost; its folder goes."""
-    suite = dead.suite()._replace(reason="the capture was killed")
-    if suite.tests:
-        keep_history(suite, run, dead.origin)
+    with remains_of(dead):
+        suite = dead.suite()._replace(reason="the capture was killed")
+        if suite.tests:
+            keep_history(suite, run, dead.origin)
     drop(dead)
+
+
+@contextlib.contextmanager
+def remains_of(dead: Capture) -> Iterator[None]:
+    """What a crash of the machine left in the records may be anything."""
+    try:
+        yield
+    except UNREADABLE as error:
+        wrong = f"expected the records of a capture, got {type(error).__name__}: {one_line(error, 100)}"
+        raise EvidenceError(f"{dead.records}: {wrong}; remove {dead.folder}") from None
 
 
 def recover(run: Run, settings: Settings) -> int:
@@ -1192,10 +1211,11 @@ def recover(run: Run, settings: Settings) -> int:
     *older, last = found
     for dead in older:
         salvage(run, dead)
-    suite = last.suite()
-    suite = suite._replace(abort=None, reason=suite.abort or "the capture was killed")
-    run.commit = last.origin[1:]
-    return conclude(run, settings._replace(mode="off"), last, suite, Stopwatch())
+    with remains_of(last):
+        suite = last.suite()
+        suite = suite._replace(abort=None, reason=suite.abort or "the capture was killed")
+        run.commit = last.origin[1:]
+        return conclude(run, settings._replace(mode="off"), last, suite, Stopwatch())
 
 
 def write_shard(run: Run, settings: Settings, suite: Suite, watch: Stopwatch) -> None:
@@ -1246,9 +1266,9 @@ def read_shard(place: Path) -> Shard:
     try:
         shard = Shard(place, facts, Suite(**facts["suite"]))
         assert shard.origin
+        digest, data = facts["coverage_sha256"], place / ".coverage"
     except UNREADABLE as error:
         raise EvidenceError(f"{place / SHARD}: {one_line(repr(error))}; run shard and merge in one version") from None
-    digest, data = facts["coverage_sha256"], place / ".coverage"
     if digest and (not data.exists() or sha256(data.read_bytes()) != digest):
         raise EvidenceError(f"{data}: expected the coverage data of shard {shard.name}; run that shard again")
     return shard

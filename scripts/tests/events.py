@@ -319,7 +319,7 @@ class EventLog:
         fd = self._fd
         end = os.lseek(fd, 0, os.SEEK_END)
         lead = b"" if end == self._end else self._catch_up(fd, end)
-        self._last = max(self._last, timestamp())  # a clock set back does not take the log with it
+        self._last = self.now()
         context = f'{self._context},"pid":{self._pid},"level":"{level}","prev":"{self._prev}"}}'
         comma = "," if len(body) > 2 else ""
         line = f'{{"timestamp":"{self._last}","event":"{event}",{context}{comma}{body[1:]}'.encode(errors=_ESCAPE)
@@ -329,6 +329,10 @@ class EventLog:
             os.ftruncate(fd, end)
             raise OSError(28, "no room for a whole line")
         self._end, self._prev = end + written, self._sha256(line).hexdigest()
+
+    def now(self) -> str:
+        """The time, and no earlier than the last line's: a clock set back does not take the evidence with it."""
+        return max(self._last, timestamp())
 
     def _catch_up(self, fd: int, end: int) -> bytes:
         """Learn the last line, which another writer wrote; a newline to write first if that line is torn."""
@@ -453,7 +457,7 @@ class Run:
             "artifact": artifact,
             "schema_version": schema_version,
             "run_id": self.id,
-            "generated_at": timestamp(),
+            "generated_at": self.log.now(),
             "commit": commit,
             "dirty": dirty,
             **redact(body, secret_values(os.environ)),

@@ -944,7 +944,8 @@ def find_files(folder: Path) -> dict[str, os.stat_result | OSError]:
         for name in (*folders, *files):
             if name.lower().endswith((".xml", ".xml.gz")) and not name.startswith("."):
                 path = Path(place, name)
-                found[path.relative_to(folder).as_posix()] = path.lstat()
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    found[path.relative_to(folder).as_posix()] = path.lstat()
     for error in errors:
         if error.filename == str(folder):
             raise error

@@ -347,7 +347,7 @@ def record_hash(path: str, like: str) -> str:
     try:
         with FileIO(path) as stream:
             digest = hashlib.new(algorithm, stream.readall()).digest()
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return ""
     return f"{algorithm}={urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 

@@ -67,7 +67,7 @@ ODD: tuple[Any, ...] = (
     ),
     *([1, "a", None, {}], {"id": None}, "[" * 50, "::error::x", "<script>", "%s%n", "\n", "1.0"),
 )
-SPANS = (
+SPANS: tuple[bytes, ...] = (
     b"\0",
     b"\xff",
     b"\xed\xa0\x80",
@@ -215,7 +215,7 @@ def reshaped(chance: random.Random, data: bytes) -> bytes:
             other, name = chance.choice(places(document))
             holder[key] = json.loads(json.dumps(other[name]))
         else:
-            holder[key] = chance.choice(ODD)
+            holder[key] = json.loads(json.dumps(chance.choice(ODD)))
         if not places(document):
             break
     if isinstance(document, dict) and "sha256" in document:
@@ -277,10 +277,12 @@ def through_main(main: Callable[[list[str]], int], *words: str) -> Callable[[Pat
 
 def fuzz(reader: Reader, count: int, chance: random.Random, findings: Path) -> tuple[Counter[str], float]:
     """Try the reader on so many changed files; how often each answer came, and the longest time in seconds."""
-    answers, longest = Counter[str](), 0.0
+    answers, longest, kept = Counter[str](), 0.0, findings / reader.name.replace(" ", "_")
+    kept.mkdir()
+    originals = {path: path.read_bytes() for path in reader.files}
     for number in range(count):
         path = chance.choice(reader.files)
-        before = path.read_bytes()
+        before = originals[path]
         is_json = path.suffix == ".json" and chance.random() < reader.reshape
         data = (reshaped if is_json else changed)(chance, before) if number else before
         path.write_bytes(data)
@@ -293,9 +295,9 @@ def fuzz(reader: Reader, count: int, chance: random.Random, findings: Path) -> t
             said = str(error)
             answers["refused"] += 1
             if "\n" in said or not said:
-                keep(findings, reader, path, data, f"{type(error).__name__} of no line or more: {said!r}", answers)
+                note(f"{type(error).__name__} of no line or more: {said!r}", data, kept / path.name, answers)
         except (Exception, SystemExit) as error:
-            keep(findings, reader, path, data, trace(error), answers)
+            note(trace(error), data, kept / path.name, answers)
         finally:
             path.write_bytes(before)
         longest = max(longest, time.process_time() - began)
@@ -308,15 +310,15 @@ def trace(error: BaseException) -> str:
     return f"{type(error).__name__}: {events.one_line(error, 120)} ({where})"
 
 
-def keep(findings: Path, reader: Reader, path: Path, data: bytes, what: str, answers: Counter[str]) -> None:
+def note(what: str, data: bytes, kept: Path, answers: Counter[str]) -> None:
+    """Count a finding; the first of its kind is shown and kept."""
     answers["FINDINGS"] += 1
-    kind = what.rpartition("(")[2] or what
-    answers[f"!{kind}"] += 1
-    if answers[f"!{kind}"] > 1:
-        return
-    kept = findings / f"{reader.name}-{answers['FINDINGS']}-{path.name}".replace(" ", "_")
-    kept.write_bytes(data)
-    print(f"{reader.name}: {path.name}: {what}; kept as {kept}", flush=True)
+    kind = f"!{what.rpartition('(')[2] or what}"
+    answers[kind] += 1
+    if answers[kind] == 1:
+        kept = kept.with_name(f"{answers['FINDINGS']}-{kept.name}")
+        kept.write_bytes(data)
+        print(f"{kept.parent.name}: {what}; kept as {kept}", flush=True)
 
 
 SUREFIRE = b"""<?xml version="1.0" encoding="UTF-8"?><testsuite name="a.B" tests="3" time="1.5">
@@ -393,7 +395,7 @@ def readers(place: Path) -> list[Reader]:
     for name in ("junit.xml", "surefire.xml"):
         shutil.copy(alone / name, history / name)
     scan_flakes.with_store(
-        history, lambda store: scan_flakes.read_history(store, history, scan_flakes.Window(30, None), len)
+        history, lambda store: scan_flakes.read_history(store, history, scan_flakes.Window(30, None), lambda _: None)
     )
     return [
         Reader("junit", [alone / "junit.xml", alone / "surefire.xml"], read_junit, (scan_flakes.UnreadableError,)),
@@ -415,7 +417,7 @@ def readers(place: Path) -> list[Reader]:
         Reader("hash file", [root / "requirements.lock.hash"], enforce_gates.check_hash_file),
         Reader("log", [artifacts / "events.log.jsonl"], events.read_log, ()),
         Reader("artifact", json_files, events.read_artifact, reshape=0.3),
-        Reader("records", [killed / "records.jsonl"], read_records, ()),
+        Reader("records", [killed / "records.jsonl"], read_records),
         Reader("property records", [alone / "records.jsonl"], read_property_records, ()),
         Reader(
             "order map",
@@ -426,7 +428,7 @@ def readers(place: Path) -> list[Reader]:
         ),
         Reader("fault map", [line_map(place, root)], lambda path: fault_map(path, root), (), reshape=0.8),
         Reader("shard", [shard(place, suite)], lambda path: collect_metrics.read_shard(path.parent), reshape=0.8),
-        Reader("flake store", [history / ".flakes.sqlite"], lambda path: scan_flakes.main([*words]), (), 0.05),
+        Reader("flake store", [history / ".flakes.sqlite"], through_main(scan_flakes.main, *words), (), 0.05),
         Reader("scan_flakes", [history / "junit.xml"], through_main(scan_flakes.main, *words), (), 0.1),
         Reader("recover", [killed / "records.jsonl", killed / "settings.json"], recover, (), 0.05, 0.5),
         Reader("enforce_gates", gates, through_main(enforce_gates.main, *words), (), 0.1, 0.8),
@@ -449,13 +451,13 @@ COVERAGE = b"""<?xml version="1.0" ?><coverage version="7" lines-valid="3" lines
  hits="1" branch="true" condition-coverage="50% (1/2)" missing-branches="3"/><line number="3" hits="0"/></lines></class>
  </classes></package></packages></coverage>"""
 RESULT = {"id": "t.py::p", "outcome": "passed", "digest": "ab", "examples": 3, "seconds": 0.1}
-PROPERTY_ROWS = (
+PROPERTY_ROWS: tuple[dict[str, Any], ...] = (
     {"facts": {"python": "3.11"}},
     {"found": ["t.py::p"], "stopped": False},
     {"start": "t.py::p"},
     {"trying": "x"},
 )
-PROPERTY_ROWS += (RESULT, {"uncollected": {"id": "u.py", "property": False, "message": "m"}}, {"exit": 0})  # type: ignore[assignment]
+PROPERTY_ROWS += (RESULT, {"uncollected": {"id": "u.py", "property": False, "message": "m"}}, {"exit": 0})
 PROPERTY_RECORDS = "".join(json.dumps(row) + "\n" for row in PROPERTY_ROWS).encode()
 
 
@@ -465,13 +467,15 @@ def read_junit(path: Path) -> object:
 
 def read_records(path: Path) -> object:
     """Records of a dead capture, as `--recover` reads them, through everything that is computed from them."""
-    suite = collect_metrics.Capture(path.parent).suite()
-    collect_metrics.junit(suite, "r", None, dirty=False)
-    return collect_metrics.durations_body(suite, 5), collect_metrics.markers_body(suite)
+    dead = collect_metrics.Capture(path.parent)
+    with collect_metrics.remains_of(dead):
+        suite = dead.suite()
+        collect_metrics.junit(suite, *dead.origin)
+        return collect_metrics.durations_body(suite, 5), collect_metrics.markers_body(suite)
 
 
 def read_property_records(path: Path) -> object:
-    trial = aggregate_properties.Trial(aggregate_properties.Plan(number=1, purpose="run", profile="tpr"))
+    trial = aggregate_properties.Trial(aggregate_properties.Plan(1, "run", "tpr", (), None))
     with path.open("rb") as rows:
         aggregate_properties.read_records(trial, rows)
     return trial.results
@@ -561,7 +565,7 @@ def main() -> int:
     logging.disable()
     for name in [name for name in os.environ if name.startswith(("TPR_", "GITHUB_"))]:
         del os.environ[name]
-    os.fsync = lambda fd: None  # thousands of files that nobody needs after a power cut
+    os.fsync = lambda fd: None  # noqa: ARG005 - thousands of files that nobody needs after a power cut
     enforce_gates.recapture = lambda *_: "not captured again"  # a suite's run per case would take days
     findings, total = Path(tempfile.mkdtemp(prefix="fuzz-findings-")), 0
     with tempfile.TemporaryDirectory() as folder:

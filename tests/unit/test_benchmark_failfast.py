@@ -442,15 +442,27 @@ def test_without_git_it_says_so(
     assert "git: cannot be run: No such file or directory; install it" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, project: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("trouble", "text"),
+    [
+        (KeyboardInterrupt(), "interrupted; nothing was written"),
+        (OSError(28, "No space left on device", "copy"), "copy: No space left on device; make room for a copy"),
+    ],
+    ids=["Ctrl-C", "full"],
+)
+def test_what_ends_it_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    trouble: BaseException,
+    text: str,
 ) -> None:
-    def interrupt(*_: object) -> bench.Timing:
-        raise KeyboardInterrupt
+    def end(*_: object) -> bench.Timing:
+        raise trouble
 
-    monkeypatch.setattr(bench.Bench, "time", interrupt)
+    monkeypatch.setattr(bench.Bench, "time", end)
     assert bench.main(["--root", str(project)]) == 2
-    assert capsys.readouterr().err == "benchmark_failfast.py: error: interrupted; nothing was written\n"
+    assert capsys.readouterr().err == f"benchmark_failfast.py: error: {text}\n"
 
 
 def test_an_interruption_keeps_the_faults_that_were_done(
@@ -486,7 +498,7 @@ def test_the_projects_own_map_serves_only_while_it_fits(tmp_path: Path) -> None:
     run.__dict__["commit"] = ("c" * 40, False)
     body: dict[str, Any] = {"files": [], "sources": [], "failed": [], "rootdir": "."}
     cases: list[tuple[dict[str, Any], bool]] = [({}, True), ({"commit": "d" * 40}, False)]
-    cases += [({"dirty": True}, False), ({"failed": ["t"]}, False)]
+    cases += [({"dirty": True}, False), ({"failed": ["t"]}, False), ({"failed": None}, False)]
     for changes, fits in cases:
         write(artifacts, "test.map.json", **{**body, "commit": "c" * 40, **changes})
         assert (bench.fitting_map(run) is not None) is fits, changes

@@ -290,6 +290,15 @@ def test_coverage_is_counted_line_by_line_not_read_from_rounded_rates(tmp_path: 
     }
 
 
+@pytest.mark.parametrize(
+    "text", ["", "<class/>", '<line condition-coverage="50% (x/2)"/>', "<!DOCTYPE a [<!ENTITY e 'x'>]><a/>"]
+)
+def test_a_report_that_is_none_of_coverages_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "coverage.xml").write_text(text)
+    with pytest.raises(EvidenceError, match="expected coverage's report, got"):
+        collect.coverage_counts(tmp_path / "coverage.xml", tmp_path)
+
+
 def test_nothing_to_measure_has_no_percentage(tmp_path: Path) -> None:
     report = tmp_path / "coverage.xml"
     report.write_text("<coverage/>")
@@ -335,6 +344,15 @@ def test_recovered_metrics_hold_every_finished_test_and_name_the_running_one(
     assert {path.name for path in (artifacts / "history").iterdir()} == {"older.xml", "dead.xml"}
     assert not (artifacts / ".capture").exists()
     assert "partial: the capture was killed; in flight: c" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", [{"id": []}, {"id": "a"}, {"deselected": "x"}, {"start": {}}], ids=str)
+def test_records_that_nobody_wrote_are_refused_in_a_line(
+    tmp_path: Path, row: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_capture(tmp_path / "artifacts", [*whole_suite(record("a")), *stream(row)])
+    assert collect.main(["--recover", "--quiet", "--root", str(tmp_path), *QUICK]) == 2
+    assert "expected the records of a capture, got" in capsys.readouterr().err
 
 
 def test_secrets_stay_out_of_every_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,6 +403,17 @@ def test_a_capture_that_holds_its_lock_is_running_and_one_that_does_not_is_dead(
     with collect.alive(second):
         assert collect.dead_captures(tmp_path) == [Capture(first)]
     assert set(collect.dead_captures(tmp_path)) == {Capture(first), Capture(second)}
+    with pytest.raises(EvidenceError, match="cannot be written"), collect.alive(tmp_path / "gone"):
+        pass
+
+
+def test_what_goes_while_it_is_looked_at_was_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two captures in one folder: each removes what it no longer needs."""
+    folder, glob = killed_capture(run.artifacts, whole_suite(record("a"))), collect.Path.glob
+    monkeypatch.setattr(collect.Path, "glob", lambda path, form: [*glob(path, form), folder / "gone.xml"])
+    assert collect.dead_captures(run.artifacts) == [Capture(folder)]
+    collect.keep_history(collect.Suite([record("a")]), run, ("r", None, False))
+    assert (run.artifacts / "history" / "r.xml").exists()
 
 
 def test_recovering_nothing_says_whether_a_suite_still_runs(

@@ -841,6 +841,15 @@ def test_what_belongs_to_files_that_are_gone_is_dropped(tmp_path: Path) -> None:
     assert "test_gone" not in str(kept)
 
 
+def test_a_file_that_goes_while_the_folder_is_read_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(tmp_path / "history", *flipping("test_x"))
+    there = [(place, names, [*files, "gone.xml"]) for place, names, files in os.walk(folder)]
+    monkeypatch.setattr(os, "walk", lambda *_, **__: there)
+    assert not scan(folder)["unreadable"]
+
+
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

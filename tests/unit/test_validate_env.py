@@ -535,6 +535,7 @@ def test_the_hash_of_a_file_is_the_one_that_wheels_state(tmp_path: Path) -> None
     (tmp_path / "empty").write_bytes(b"")
     expected = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     assert record_hash(str(tmp_path / "empty"), expected) == expected
+    assert not record_hash(str(tmp_path / "empty"), "sha\0256=x")
 
 
 def test_recording_makes_the_present_environment_the_expected_one(root: Path, capsys: Any) -> None:
