@@ -252,7 +252,7 @@ def is_local(package: Mapping[str, Any]) -> bool:
 def is_needed(package: Mapping[str, Any], document: Mapping[str, Any]) -> bool | None:
     """Whether a package of a pylock.toml must be installed here; None if its marker cannot be judged."""
     try:
-        chosen = {"extras": set(), "dependency_groups": set(document.get("default-groups", []))}
+        chosen = {"dependency_groups": set(document.get("default-groups", []))}
         return applies(package.get("marker"), environment=chosen, context="lock_file")
     except (TypeError, LockError):  # an older packaging knows nothing of lock files
         return None

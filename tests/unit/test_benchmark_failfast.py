@@ -173,6 +173,14 @@ def test_times_are_compared_by_the_median_of_each_fault() -> None:
     assert found["ratios"] == {"pytest -x to hard, geometric mean": 2.828, "hard to limit, median": 2.071}
 
 
+def test_processor_time_is_compared_apart_from_the_clock() -> None:
+    slow = trial(off=[8], soft=[4], hard=[2], x=[6], limit=[1])
+    slow.timings = {mode: [bench.Timing(9, timing.cpu, 1) for timing in rows] for mode, rows in slow.timings.items()}
+    found = bench.compare([slow], "cpu")
+    assert found["improvement_percent"]["hard against off"] == {"mean": 75.0, "median": 75.0}
+    assert found["ratios"] == {"pytest -x to hard, geometric mean": 3.0, "hard to limit, median": 2.0}
+
+
 def test_a_spread_tells_mean_from_median_in_tenths_of_a_millisecond() -> None:
     stats = {"mean": 0.7778, "median": 0.6667, "min": 0.3333, "max": 1.3333}
     assert bench.spread([4 / 3, 1 / 3, 2 / 3]) == stats

@@ -431,6 +431,12 @@ def test_one_files_difference_is_its_old_lines_and_the_words_about_them(
     assert found == Change(old, frozenset(lines), frozenset(words.split()), new)
 
 
+def test_each_line_of_a_change_counts_for_the_definition_that_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "io.py").write_text("def get():\n    1\ndef put():\n    2\ndef end():\n    3\n")
+    diff = "a/io.py b/io.py\n--- a/io.py\n+++ b/io.py\n@@ -1,0 +2,3 @@\n+    1\n+def put():\n+    2\n"
+    assert platform.change_of(diff, tmp_path).words == {"io", "get", "put"}
+
+
 def test_an_added_line_counts_for_the_lines_beside_it(repo: Repo) -> None:
     mod = repo.root / "pkg" / "mod.py"
     mod.write_text(mod.read_text().replace("    return 2", "    raise ValueError\n    return 2"))

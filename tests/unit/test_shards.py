@@ -77,18 +77,19 @@ def test_a_long_file_is_cut_into_runs_of_neighbours() -> None:
 
 
 def test_a_run_is_of_one_file_and_no_longer_than_it_may_be() -> None:
-    seconds = {"a.py::1": 1.0, "a.py::2": 1.0, "a.py::3": 0.5, "a.py::4": 9.0, "b.py::1": 0.5, "b.py::2": 0.5}
+    seconds = {"a.py::1": 1.0, "a.py::2": 1.0, "a.py::3": 9.0, "a.py::4": 0.5, "b.py::1": 0.5, "b.py::B::2": 0.5}
     assert platform.runs_of(seconds, 2.0) == [
         (2.0, ["a.py::1", "a.py::2"]),
-        (0.5, ["a.py::3"]),
-        (9.0, ["a.py::4"]),
-        (1.0, ["b.py::1", "b.py::2"]),
+        (9.0, ["a.py::3"]),
+        (0.5, ["a.py::4"]),
+        (1.0, ["b.py::1", "b.py::B::2"]),
     ]
 
 
 def test_the_longest_run_is_dealt_first_to_the_shortest_share() -> None:
     runs = [(1.0, ["w"]), (2.0, ["z"]), (3.0, ["x"]), (2.0, ["y"])]
     assert sorted(platform.deal(runs, 2)) == [(4.0, 0, ["x", "w"]), (4.0, 1, ["y", "z"])]
+    assert split({"a.py::t", "b.py::t"}, {"a.py::t": 5.0, "b.py::t": 1.0}, 2) == [["a.py::t"], ["b.py::t"]]
 
 
 def test_a_new_test_weighs_what_its_file_does_else_what_all_do() -> None:

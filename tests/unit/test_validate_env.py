@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from sysconfig import get_platform
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,24 +25,32 @@ from validate_env import (
     GUARDED,
     HASH_FILE,
     HERE,
+    INSTALLED_SET,
     LOCKS,
     PYTHON_FILE,
     SIGNATURE,
+    Lock,
     LockError,
     installed,
+    is_local,
+    lock_reasons,
     main,
     make_project,
     modified_files,
+    modified_reasons,
+    package_reasons,
+    python_reasons,
     read_lock,
     record_hash,
     requirement_pins,
     table,
     toml_pins,
+    variable_reasons,
     workflow_lines,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 pytestmark = pytest.mark.unit
 
@@ -106,6 +116,9 @@ def test_the_recorded_environment_is_let_through_signed_and_logged(
     assert document["tools"] == {"pytest": "1.0", "hypothesis": "1.0", "coverage": "1.0"}
     assert document["required_variables"] == ["TPR_FAILFAST_MODE", "TPR_SEED"]
     assert (document["seed"], document["recorded"], document["extra"]) == ("12345", True, [])
+    assert document["os"] == {"name": platform.system(), "architecture": platform.machine()}
+    assert document["lock_sources"].items() >= {"python": sys.version.split()[0], "platform": get_platform()}.items()
+    assert (document["platform"], document["python"]["implementation"]) == (get_platform(), sys.implementation.name)
     assert {"os_release", "validated_in_s", "monotonic_start"} <= document.keys()
     assert names(root) == ["validation_start", "validation_ok", "validated"]
     assert {event.get("signature") for event in events(root)[1:]} == {document["signature"]}
@@ -149,6 +162,116 @@ def test_every_reason_is_told_at_once(root: Path, environment: pytest.MonkeyPatc
             "seed_not_numeric failfast_mode_invalid"
         ).split()
     )
+
+
+RECORD = "python scripts/tests/validate_env.py --record"
+OURS, WHOLE_SET = Lock(LOCKS[0], "d1", {}, set()), Lock(INSTALLED_SET, "d1", {}, set())
+PINNED: dict[str, set[str]] = {"a": {"==2", "==1"}, "b": set()}
+REASONS: dict[str, tuple[Any, tuple[Any, ...], list[tuple[str, str, str, str]]]] = {
+    "python": (
+        python_reasons,
+        ("3.0\n",),
+        [("python_minor_mismatch", "Python 3.0", f"Python {HERE}", "run it with python3.0")],
+    ),
+    "pythons": (
+        python_reasons,
+        ("3.1\n3.0 # old\n",),
+        [("python_minor_mismatch", "Python 3.0 or 3.1", f"Python {HERE}", "run it with python3.0")],
+    ),
+    "no python": (
+        python_reasons,
+        ("system",),
+        [("python_minor_mismatch", "a version in .python-version", f"Python {HERE}", RECORD)],
+    ),
+    "any python": (
+        python_reasons,
+        (None,),
+        [],
+    ),
+    "no hash": (
+        lock_reasons,
+        (OURS, None),
+        [("lock_hash_missing", "the recorded SHA-256 of requirements.lock", "no requirements.lock.hash", RECORD)],
+    ),
+    "odd hash": (
+        lock_reasons,
+        (OURS, ("", "odd")),
+        [("lock_hash_missing", "the recorded SHA-256 of requirements.lock", "requirements.lock.hash: odd", RECORD)],
+    ),
+    "empty hash": (
+        lock_reasons,
+        (OURS, ("", "")),
+        [("lock_hash_missing", "the recorded SHA-256 of requirements.lock", "requirements.lock.hash: empty", RECORD)],
+    ),
+    "another lock": (
+        lock_reasons,
+        (OURS, ("d1", "uv.lock")),
+        [("lock_missing", "uv.lock", "requirements.lock instead", f"git checkout uv.lock, or {RECORD}")],
+    ),
+    "changed lock": (
+        lock_reasons,
+        (OURS, ("d0", LOCKS[0])),
+        [("lock_hash_mismatch", "requirements.lock d0", "d1", f"git checkout requirements.lock, or {RECORD}")],
+    ),
+    "changed set": (
+        lock_reasons,
+        (WHOLE_SET, ("d0", INSTALLED_SET)),
+        [("lock_hash_mismatch", "installed-set d0", "d1", f"pip uninstall what is new, or {RECORD}")],
+    ),
+    "same lock": (lock_reasons, (OURS, ("d1", LOCKS[0])), []),
+    "poetry": (
+        package_reasons,
+        (Lock("poetry.lock", "", PINNED, {"b"}), {"a": ("3", "")}),
+        [
+            ("package_drift", "a ==1 or ==2", "3", "poetry sync"),
+            ("package_missing", "b", "not installed", "poetry sync"),
+        ],
+    ),
+    "uv": (
+        package_reasons,
+        (Lock("uv.lock", "", PINNED, set()), {"a": ("3", "")}),
+        [("package_drift", "a ==1 or ==2", "3", "uv sync --frozen")],
+    ),
+    "pylock": (
+        package_reasons,
+        (Lock("pylock.toml", "", PINNED, {"a"}), {"b": ("3", "")}),
+        [("package_missing", "a ==1 or ==2", "not installed", "install from pylock.toml")],
+    ),
+    "files": (
+        modified_reasons,
+        ({"a": ["1", "2", "3", "4"], "b": []}, {"a": ("1.0", ""), "b": ("1", "")}),
+        [
+            (
+                "package_modified",
+                "the files of a as its RECORD says",
+                "changed: 1, 2, 3 and 1 more",
+                "python -m pip install --force-reinstall --no-deps a==1.0",
+            )
+        ],
+    ),
+    "variables": (
+        variable_reasons,
+        ({"EMPTY": "", "TPR_SEED": "1²", "TPR_FAILFAST_MODE": "x" * 50}, ["EMPTY", "LOST"]),
+        [
+            ("env_missing", "EMPTY set", "empty", "export EMPTY=..."),
+            ("env_missing", "LOST set", "not set", "export LOST=..."),
+            ("seed_not_numeric", "TPR_SEED a whole number", "1²", "export TPR_SEED=12345"),
+            (
+                "failfast_mode_invalid",
+                "TPR_FAILFAST_MODE off, soft or hard",
+                "x" * 39 + "…",
+                "export TPR_FAILFAST_MODE=off",
+            ),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("judge", "facts", "expected"), REASONS.values(), ids=REASONS)
+def test_a_reason_says_what_was_expected_what_is_and_what_to_paste(
+    judge: Callable[..., Iterable[dict[str, str]]], facts: tuple[Any, ...], expected: list[tuple[str, str, str, str]]
+) -> None:
+    assert [(row["code"], row["expected"], row["actual"], row["remedy"]) for row in judge(*facts)] == expected
 
 
 def test_a_refusal_is_a_table_for_people(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -408,6 +531,37 @@ marker = "nonsense"
 name = "mine"
 directory = { path = "." }
 """
+
+
+@pytest.mark.parametrize(
+    ("package", "local"),
+    [
+        ({"source": {"editable": "."}}, True),
+        ({"source": {"virtual": "."}}, True),
+        ({"source": {"path": "x"}}, True),
+        ({"source": {"type": "directory", "url": "."}}, True),
+        ({"source": {"type": "git", "url": "x"}}, False),
+        ({"path": "x"}, True),
+        ({"directory": {"path": "."}}, True),
+        ({"version": "1"}, False),
+    ],
+)
+def test_a_package_is_local_where_its_source_is_a_folder(package: dict[str, Any], local: bool) -> None:
+    assert is_local(package) is local
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("package = 1", "expected a list of packages"),
+        ("package = [1]", "expected a list of packages"),
+        ("[[package]]\nversion = '1'", "expected every package to have a name"),
+    ],
+)
+def test_a_lock_of_another_shape_is_said_in_words(text: str, said: str) -> None:
+    with pytest.raises(LockError) as caught:
+        toml_pins(text, "uv.lock")
+    assert str(caught.value) == said
 
 
 def test_a_poetry_lock_allows_and_requires_nothing() -> None:
