@@ -75,7 +75,7 @@ def test_records_give_results_and_facts() -> None:
 
 def test_a_process_that_died_leaves_its_test_in_flight() -> None:
     trial = Trial(PLAN)
-    torn = [b'{"id": "a", "outc', b"[1]", b"7", b'{"id": "a"}', b'{"found": 1}', b"[" * 100_000]
+    torn = [b'{"id": "a", "outc', b"[1]", b"7", b'{"id": "a", "odd": 1}', b'{"found": 1}', b"[" * 100_000]
     ap.read_records(trial, [b'{"start": "a"}', b'{"trying": "a(x=1)"}', *torn])
     assert (trial.in_flight, trial.trying, trial.exit) == ("a", "a(x=1)", None)
 

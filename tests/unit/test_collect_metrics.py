@@ -9,6 +9,7 @@ import random
 import signal
 import statistics
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -19,7 +20,6 @@ from events import LOG_NAME, EvidenceError, Run, read_artifact, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 pytestmark = pytest.mark.unit
 QUICK = ("--skip", "environment", "--skip", "flakes", "--skip", "coverage")
@@ -409,8 +409,8 @@ def test_a_capture_that_holds_its_lock_is_running_and_one_that_does_not_is_dead(
 
 def test_what_goes_while_it_is_looked_at_was_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two captures in one folder: each removes what it no longer needs."""
-    folder, glob = killed_capture(run.artifacts, whole_suite(record("a"))), collect.Path.glob
-    monkeypatch.setattr(collect.Path, "glob", lambda path, form: [*glob(path, form), folder / "gone.xml"])
+    folder, glob = killed_capture(run.artifacts, whole_suite(record("a"))), Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, form: [*glob(path, form), folder / "gone.xml"])
     assert collect.dead_captures(run.artifacts) == [Capture(folder)]
     collect.keep_history(collect.Suite([record("a")]), run, ("r", None, False))
     assert (run.artifacts / "history" / "r.xml").exists()
