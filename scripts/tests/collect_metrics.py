@@ -156,6 +156,7 @@ def read_records(lines: Iterable[str]) -> Suite:
             seen["collected"] = max(seen["collected"], row["collected"])
         else:
             seen |= row
+    started.pop(seen.get("not_begun", ""), None)
     if "split" in seen and seen.get("exit") == 5:
         seen["exit"] = 0  # more shards than tests: this one has none, and that is right
     known = {name: seen[name] for name in Suite._fields if name in seen}

@@ -75,7 +75,15 @@ def test_records_tell_tests_in_flight_deselected_registered_and_the_first_failur
         {"deselected": 1},
         {"collected": 2},
     ]
-    rows += [{"start": "a"}, record("a"), {"start": "b"}, record("b", "failed"), {"start": "c"}]
+    rows += [
+        {"start": "a"},
+        record("a"),
+        {"start": "b"},
+        record("b", "failed"),
+        {"start": "c"},
+        {"start": "d"},
+        {"not_begun": "d"},
+    ]
     suite = collect.read_records(stream(*rows))
     assert [test["id"] for test in suite.tests] == ["a", "b"]
     assert (suite.in_flight, suite.deselected, suite.collected, suite.registered) == (("c",), 3, 3, ["slow"])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -64,8 +67,8 @@ class Recording:
         self.path = path
         self.records = kind(path, {"events": str(EVENTS)})
 
-    def begin(self, node: Node) -> None:
-        self.records.pytest_runtest_protocol(cast("pytest.Item", node))
+    def begin(self, node: Node, following: Node | None = None) -> None:
+        self.records.pytest_runtest_protocol(cast("pytest.Item", node), cast("pytest.Item | None", following))
 
     def feed(self, *reports: pytest.TestReport) -> list[dict[str, Any]]:
         for one in reports:
@@ -97,6 +100,22 @@ def test_a_record_is_on_disk_when_the_test_has_ended_and_not_before(recording: R
             "teardown": 0.125,
         }
     ]
+
+
+def test_the_next_test_is_announced_with_the_record_of_the_last_and_taken_back_if_it_never_begins(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes, writes = [Node(name) for name in "abc"], Mock(wraps=os.write)
+    monkeypatch.setattr("os.write", writes)
+    for node, following in pairwise(nodes):
+        recording.begin(node, following)
+        recording.feed(*phases("passed", "passed", "passed", name=node.nodeid))
+    session = SimpleNamespace(shouldfail="stopping after 1 failures", shouldstop=False)
+    recording.records.pytest_sessionfinish(cast("pytest.Session", session), 1)
+    lines = recording.lines()
+    assert [next(iter(line)) for line in lines] == ["start", "id", "start", "id", "start", "not_begun", "exit"]
+    assert (lines[-3], lines[-2]) == ({"start": "c"}, {"not_begun": "c"})
+    assert writes.call_count == 1 + len("ab") + 2  # the first start, the tests, the two last lines
 
 
 @pytest.mark.parametrize("name", ['a::b["\\]', "a::b[\n\x00\u2028ü]", "a::b[\ud800]", "x" * 10_000])

@@ -493,6 +493,16 @@ KEYS = TEXT | st.integers() | st.floats() | st.booleans() | st.none()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
 
 
+@pytest.mark.parametrize("odd", [None, {"a": "},\n{", "b": ",\n"}, {"a": "wide" * 100}, {"a": [{}, {}]}, "text", []])
+def test_each_row_of_a_long_table_is_a_line_unless_it_is_wide(odd: object) -> None:
+    rows = [odd, *({"id": f"{number}, [x]", "seconds": 0.5} for number in range(200)), odd]
+    shown = indented({"rows": rows}).split("\n")
+    wide = odd == {"a": "wide" * 100}
+    assert json.loads("\n".join(shown)) == {"rows": rows}
+    assert [json.loads(line.rstrip(",")) for line in shown if '"id"' in line] == rows[1:-1]
+    assert len(shown) == 4 + len(rows) + 4 * wide
+
+
 @EXAMPLES
 @given(value=VALUES)
 def test_whatever_is_written_reads_back_equal_and_digests_equal(
