@@ -765,7 +765,10 @@ def run_script(run: Run, settings: Settings, script: str, *flags: str) -> int:
 
 
 def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] | None:
-    """Write coverage.xml from the capture's data; its counts, or None if nothing was measured."""
+    """Write coverage.xml from the capture's data; its counts, or None if nothing was measured.
+
+    After soft's early stop of the files that ran alone: the others were not reached, and to analyse them takes long.
+    """
     import coverage  # the environment is validated by now
 
     temporary = capture.folder / "coverage.xml"
@@ -783,9 +786,12 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
                     capture.data_file.rename(capture.folder / ".coverage.suite")
                 cov.combine([str(path) for path in data_files(capture)])
                 cov.save()
-            if not cov.get_data().measured_files():
+            data = cov.get_data()
+            if not data.measured_files():
                 return None
-            cov.xml_report(outfile=str(temporary), ignore_errors=True)
+            early = suite.order and suite.reason
+            ran = [path for path in data.measured_files() if data.lines(path)] if early else None
+            cov.xml_report(ran, outfile=str(temporary), ignore_errors=True)
         run.write_bytes("coverage.xml", temporary.read_bytes())
     except coverage.exceptions.NoDataError:
         return None
