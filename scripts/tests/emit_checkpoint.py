@@ -1088,11 +1088,10 @@ class Mismatch:
 
     kind: str
     file: str
-    expected: str
-    actual: str
+    said: str  # what was expected, what is there
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.file}: expected {self.expected}, got {self.actual}"
+        return f"{self.kind}: {self.file}: {self.said}"
 
 
 def verify(place: Path) -> list[Mismatch]:
@@ -1104,19 +1103,19 @@ def verify(place: Path) -> list[Mismatch]:
         document = read_document(place, CHECKPOINT)
         check_shape(document)
     except EvidenceError as error:
-        said = str(error).removeprefix(f"{place / CHECKPOINT}: ")
-        return [Mismatch("checkpoint", CHECKPOINT, "a whole checkpoint", said)]
+        return [Mismatch("checkpoint", CHECKPOINT, str(error).removeprefix(f"{place / CHECKPOINT}: "))]
     written = (indented(document) + "\n").encode(errors="backslashreplace")
     found = digest_mismatches("layout", place, {CHECKPOINT: sha256(written)})
     changed = file_mismatches(place, document)
     if (place / LOG_NAME).is_file():
         problems = read_log(place / LOG_NAME).problems[:1]
-        changed += [Mismatch("log", LOG_NAME, "an unbroken chain", problem) for problem in problems]
+        changed += [Mismatch("log", LOG_NAME, f"expected an unbroken chain, got {problem}") for problem in problems]
     found += changed or section_mismatches(place, document)  # what follows from a change differs as well
     try:
         made = {name: sha256(content) for name, content in derived(document, data).items()}
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        return [*found, Mismatch("derived", CHECKPOINT, "sections to show", one_line(repr(error), 80))]
+        said = f"expected sections to show, got {one_line(repr(error), 80)}"
+        return [*found, Mismatch("derived", CHECKPOINT, said)]
     return found + digest_mismatches("derived", place, made)
 
 
@@ -1140,7 +1139,7 @@ def digest_mismatches(kind: str, place: Path, files: Mapping[str, str], size: in
         except EvidenceError as error:
             actual = str(error).removeprefix(f"{place / name}: ").partition(";")[0]
         if actual != digest:
-            found.append(Mismatch(kind, name, f"sha256 {digest}", actual))
+            found.append(Mismatch(kind, name, f"expected sha256 {digest}, got {actual}"))
     return found
 
 
@@ -1150,7 +1149,9 @@ def file_mismatches(place: Path, document: Mapping[str, Any]) -> list[Mismatch]:
     files = listed(document)
     found = digest_mismatches("file", place, files, None if published else document["log"]["bytes"])
     strangers = set(find_files(place, "**/*") if published else find_files(place)) - {*files, *OWN}
-    return found + [Mismatch("file", path, "no file", "one that is not listed") for path in sorted(strangers)]
+    return found + [
+        Mismatch("file", path, "expected no file, got one that is not listed") for path in sorted(strangers)
+    ]
 
 
 def section_mismatches(place: Path, document: Mapping[str, Any]) -> list[Mismatch]:
@@ -1160,11 +1161,12 @@ def section_mismatches(place: Path, document: Mapping[str, Any]) -> list[Mismatc
     found = [difference(f"{CHECKPOINT} {name}", value, document.get(name)) for name, value in computed.items()]
     emitted = max((event["timestamp"] for event in evidence.events(EMITTED)), default="")
     if document["generated_at"] < emitted:
-        found.append(Mismatch("section", f"{CHECKPOINT} generated_at", f"after {emitted}", document["generated_at"]))
+        said = f"expected after {emitted}, got {document['generated_at']}"
+        found.append(Mismatch("section", f"{CHECKPOINT} generated_at", said))
     strange = sorted(document.keys() - computed.keys() - ENVELOPE - {"published"})
-    found += [Mismatch("section", f"{CHECKPOINT} {one_line(name, 60)}", "no such section", "one") for name in strange]
+    found += [Mismatch("section", f"{CHECKPOINT} {name}", "expected no such section, got one") for name in strange]
     unmet = [row for row in judge(evidence).values() if row.blocks]
-    found += [Mismatch("criterion", row.id, "met", "; ".join(row.missing)) for row in unmet]
+    found += [Mismatch("criterion", row.id, f"expected met, got {'; '.join(row.missing)}") for row in unmet]
     return [mismatch for mismatch in found if mismatch]
 
 
@@ -1181,7 +1183,8 @@ def difference(where: str, expected: Any, actual: Any) -> Mismatch | None:
             return found
     if canonical(expected) == canonical(actual):
         return None
-    return Mismatch("section", where, one_line(json.dumps(expected), 200), one_line(json.dumps(actual), 200))
+    said, got = (one_line(json.dumps(value), 200) for value in (expected, actual))
+    return Mismatch("section", where, f"expected {said}, got {got}")
 
 
 def report_verification(place: Path, quiet: bool) -> int:
