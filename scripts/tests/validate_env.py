@@ -214,7 +214,7 @@ def applies(marker: object, **variables: Any) -> bool:
     try:
         from packaging.markers import Marker, UndefinedEnvironmentName
 
-        return Marker(text).evaluate(**variables) if variables else Marker(text).evaluate({"extra": ""})
+        return Marker(text).evaluate(**variables)
     except ImportError:
         raise LockError(f"marker {one_line(text, 80)}: needs packaging, which comes with pytest") from None
     except (ValueError, UndefinedEnvironmentName) as error:

@@ -55,8 +55,16 @@ DECIDING = {  # per script: the functions whose result is a verdict, or a number
         mismatches stream_groups problems_of runtime_ms control_text likely_cause changed_fact results_body test_row
         failure_rows falsifying_rows control_body verdict is_plain stable order_free judge failure_kind
         first_difference replays_of""",
-    "enforce_gates": "",
-    "emit_checkpoint": "",
+    "enforce_gates": """
+        number ladder_tree entries ladder_of value_of quotient pick counts_of compare compare_metric removed_covered
+        unexplained_drop losses obstacles lowered_by_hand judge_coverage findings judge_environment judge_failfast
+        improvements judge_properties unstable judge_events unended judge_integrity coverage_trigger flake_rate
+        property_rate rate_trigger interval_text verdicts_of triggers_of removed_incidents""",
+    "emit_checkpoint": """
+        is_own dig number highest measure measure_properties open_incidents population detection_times improvement
+        trigger_drills unended unenforced enforced_commands capture_claims property_claims environment_claims
+        lock_claims ladder_claims run_claims gate_claims plan_claims risk_claims find_gaps within limit_text judge
+        governance judged_rows derived""",
 }
 NAMES = """import sys
 from mutmut.mutation.file_mutation import mutate_file_contents

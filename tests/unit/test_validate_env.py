@@ -31,6 +31,7 @@ from validate_env import (
     SIGNATURE,
     Lock,
     LockError,
+    holds,
     installed,
     is_local,
     lock_reasons,
@@ -458,10 +459,17 @@ def test_a_requirements_file_is_read_as_pip_reads_it(tmp_path: Path, text: str, 
 @pytest.mark.parametrize(
     "text", ["no pin at all", "a==1 b==2", "==1", "a==1 ; nonsense", "a==1 ; unknown == '1'", "a==", "<html>", "\x00"]
 )
-def test_what_is_no_requirement_is_named(tmp_path: Path, text: str) -> None:
+def test_what_is_no_requirement_is_named(text: str) -> None:
     with pytest.raises(LockError, match=r"expected name==version, got |marker ") as caught:
         requirement_pins(text)
     assert "\n" not in str(caught.value)
+
+
+def test_an_endless_marker_is_cut() -> None:
+    with pytest.raises(LockError) as caught:
+        requirement_pins("a==1 ; " + "x" * 999)
+    assert str(caught.value).startswith(f"marker {'x' * 79}…: ")
+    assert len(str(caught.value)) == len("marker : ") + 80 + 80
 
 
 @pytest.mark.parametrize("piece", [" ", "a ", "a[", "==", "a==1,", "\\\n", "a;", "-", "a@", ".gz", "://", "a.", "["])
@@ -623,6 +631,19 @@ def test_versions_are_compared_as_versions(root: Path, locked: str, reasons: lis
     lock_anew(root, GOOD_LOCK.replace("pytest==1.0", f"pytest{locked}"))
     assert run(root, "--quiet") == (1 if reasons else 0)
     assert (codes(root) if reasons else []) == reasons
+
+
+@pytest.mark.parametrize(
+    ("version", "allowed", "held"),
+    [
+        ("1.0", set(), True),
+        ("2.0", {"==9", ">=2"}, True),
+        ("2.0rc1", {">=1"}, True),
+        ("1.0", {">=2", "==x"}, False),
+    ],
+)
+def test_one_specifier_that_holds_is_enough(version: str, allowed: set[str], held: bool) -> None:
+    assert holds(version, allowed) is held
 
 
 def test_what_is_installed_but_not_locked_is_recorded_not_refused(root: Path) -> None:
