@@ -87,7 +87,7 @@ sys.exit(module.run_tests(plan))
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line and the environment asked for."""
+    """What the command line and the environment asked for; named as the flags are."""
 
     root: Path
     runs: int
@@ -148,10 +148,6 @@ class Result:
     @property
     def complete(self) -> bool:
         return self.outcome in COMPLETE
-
-    @property
-    def falsified(self) -> bool:
-        return self.outcome == "falsified"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -359,7 +355,8 @@ def failure_rows(rows: Mapping[int, Result], trace: str | None) -> list[dict[str
     """What went wrong beside falsification, each kind with the runs it happened in."""
     found: dict[str, dict[str, Any]] = {}
     for number, result in rows.items():
-        if result.outcome in ("false_failure", "error", "crashed") or (result.falsified and not result.falsifying):
+        unshown = result.outcome == "falsified" and not result.falsifying
+        if unshown or result.outcome in ("false_failure", "error", "crashed"):
             kind = result.kind or result.outcome
             example = trace if kind == "crashed" else None
             entry: dict[str, Any] = {"kind": kind, "runs": [], "message": result.message, "example": example}
@@ -546,7 +543,7 @@ class Observer:
             done = yield
         self._now.seed = getattr(function, "_hypothesis_internal_use_generated_seed", None)
         self._now.digest = self._hash.hexdigest()
-        self._now.falsifying = (self._now.falsifying or self._rejected) if self._now.falsified else []
+        self._now.falsifying = (self._now.falsifying or self._rejected) if self._now.outcome == "falsified" else []
         if self._now.digest == self.plan.known.get(item.nodeid):
             self._now.stream = []
         self.say(vars(self._now))
@@ -1206,24 +1203,15 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
     add("--examples", type=whole(1), metavar="N", help=f"fuzz: for each test (default {FUZZ_EXAMPLES})")
     add("--threshold-ms", type=positive, default=limit, metavar="MS", help="most that a test may take on average")
     add("--allow-none", action="store_true", help="a project without property tests is no error; it proves nothing")
-    args = parser.parse_args(own)
-    if args.examples and not fuzz:
+    flags = vars(parser.parse_args(own))
+    artifacts, examples, fuzz = (flags.pop(name) for name in ("artifacts", "examples", "fuzz"))
+    if examples and not fuzz:
         parser.error("--examples: only with --fuzz; otherwise a test's own settings say how many")
     if any(word.startswith("--hypothesis-seed") for word in pytest_args):
         parser.error("--hypothesis-seed: expected --seed, before the --")
-    settings = Settings(
-        root=args.root,
-        runs=args.runs,
-        jobs=args.jobs,
-        seed=args.seed,
-        examples=(args.examples or FUZZ_EXAMPLES) if fuzz else None,
-        threshold_ms=args.threshold_ms,
-        allow_none=args.allow_none,
-        quiet=args.quiet,
-        pytest_args=pytest_args,
-    )
-    usual = args.root / "artifacts" / "fuzz" if fuzz else args.root / "artifacts"
-    return settings, (args.artifacts or usual).absolute()
+    settings = Settings(**flags, examples=(examples or FUZZ_EXAMPLES) if fuzz else None, pytest_args=pytest_args)
+    usual = settings.root / "artifacts" / "fuzz" if fuzz else settings.root / "artifacts"
+    return settings, (artifacts or usual).absolute()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
