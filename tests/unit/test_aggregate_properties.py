@@ -193,6 +193,10 @@ def test_fixtures_and_addresses_are_no_part_of_the_inputs() -> None:
     assert ap.stable(text.replace("\n    ),", "\n        ),"), given) == "test_a(\n    x=<A object at 0x>,\n)"
 
 
+def test_without_a_fixture_only_an_address_is_taken_out() -> None:
+    assert ap.stable("f(x=<A at 0x7F1aB>, y=1)") == "f(x=<A at 0x>, y=1)"
+
+
 def test_a_reproduction_line_gives_its_arguments() -> None:
     assert ap.blob_of("@reproduce_failure('6.170.15', b'AEFk')") == ("6.170.15", b"AEFk")
 

@@ -77,6 +77,8 @@ def history(text: str) -> list[Seen]:
         ("r", "passed_on_rerun", (0,)),
         ("pfp ppp", "same_commit", (1,)),
         ("fp ppp", "same_commit", (0,)),
+        ("f ppp ppp", "", ()),
+        ("p ff p ff p", "across_commits", (1, 2, 4, 5)),
         ("pf ppp", "same_commit", (1,)),
         ("pfp ppp pfr", "passed_on_rerun", (8,)),
         ("ppp f ppp ppp", "across_commits", (3,)),
@@ -119,6 +121,8 @@ def test_failures_that_bunch_are_one_breakage_and_no_flake(runs: str, breakages:
     [
         ("pfffpp", [], [[1, 2, 3]]),
         ("pffpp", [[1, 2]], []),
+        ("ff", [[0, 1]], []),
+        ("fffpff", [[0, 1, 2], [4, 5]], []),
         ("pfpfpffpfp", [[1], [3], [5, 6], [8]], []),
         ("p" * 40 + "f" + "p" * 200 + "ff" + "p" * 200, [[40]], [[241, 242]]),
     ],
@@ -145,9 +149,19 @@ def test_a_test_fails_for_long_over_three_of_its_runs_or_all(
     assert lasting_runs(ran, failed) == lasting
 
 
-def test_a_test_that_flakes_beside_a_regression_is_both() -> None:
-    verdict = judge(history("pppfpppp ppppfppp " + "ffffffff" * 2 + " pppppppp ppfppppp"))
-    assert (verdict.evidence, verdict.runs) == ("same_commit", (3, 12, 42))
+@pytest.mark.parametrize(
+    ("before", "after", "evidence", "runs"),
+    [
+        ("pppfpppp ppppfppp", "pppppppp ppfppppp", "same_commit", (3, 12, 42)),
+        ("ppprpppp pppppppp", "pppppppp pppppppp", "passed_on_rerun", (3,)),
+        ("ppp f pppppppp ppp", "pppppppp f ppppppp", "across_commits", (3, 39)),
+    ],
+)
+def test_a_test_that_flakes_beside_a_regression_is_both(
+    before: str, after: str, evidence: str, runs: tuple[int, ...]
+) -> None:
+    verdict = judge(history(f"{before} {'f' * 16} {after}"))
+    assert (verdict.evidence, verdict.runs) == (evidence, runs)
     assert [breakage.kind for breakage in verdict.breakages] == ["regression"]
 
 
@@ -156,6 +170,7 @@ def test_the_chance_of_few_groups_is_that_of_all_orders() -> None:
     for groups in range(1, 9):
         few = sum(len([*itertools.groupby(order)]) <= groups for order in orders)
         assert math.isclose(chance_of_groups(3, 5, groups), few / len(orders))
+    assert chance_of_groups(0, 5, 1) == chance_of_groups(5, 0, 1) == 1
 
 
 def test_the_poisson_tail_is_the_sum_that_it_stands_for() -> None:

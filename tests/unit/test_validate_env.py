@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from sysconfig import get_platform
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,6 +43,7 @@ from validate_env import (
     package_reasons,
     python_reasons,
     read_lock,
+    reasons_of,
     record_hash,
     requirement_pins,
     table,
@@ -273,6 +275,16 @@ def test_a_reason_says_what_was_expected_what_is_and_what_to_paste(
     judge: Callable[..., Iterable[dict[str, str]]], facts: tuple[Any, ...], expected: list[tuple[str, str, str, str]]
 ) -> None:
     assert [(row["code"], row["expected"], row["actual"], row["remedy"]) for row in judge(*facts)] == expected
+
+
+def test_a_lock_that_cannot_be_read_and_a_tool_that_is_not_there_are_told_with_their_remedy() -> None:
+    packages = {"pytest": ("1", ""), "coverage": ("1", "")}
+    facts: Any = SimpleNamespace(wanted_python=None, lock=None, problem="uv.lock: no", free=False, packages=packages)
+    facts.changed, facts.environ, facts.required = {}, {}, []
+    assert [[*row.values()] for row in reasons_of(facts)] == [
+        ["lock_unreadable", "a lock that can be read", "uv.lock: no", "lock the project anew"],
+        ["tool_missing", "hypothesis", "not installed", "python -m pip install hypothesis"],
+    ]
 
 
 def test_a_refusal_is_a_table_for_people(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -710,7 +722,7 @@ def test_the_hash_of_a_file_is_the_one_that_wheels_state(tmp_path: Path) -> None
     (tmp_path / "empty").write_bytes(b"")
     expected = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     assert record_hash(str(tmp_path / "empty"), expected) == expected
-    assert not record_hash(str(tmp_path / "empty"), "sha\0256=x")
+    assert record_hash(str(tmp_path / "empty"), "sha\0256=x") == ""
 
 
 def test_recording_makes_the_present_environment_the_expected_one(root: Path, capsys: Any) -> None:
