@@ -19,26 +19,26 @@ Exits:  0 both targets met; 1 one is not; 2 it could not be told (a suite that f
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import math
 import os
-import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, geometric_mean, median
-from threading import Timer
-from typing import Any
 
 from events import Arguments, EvidenceError, Run, complain, content_digest, one_line, read_artifact
+
+TYPE_CHECKING = False  # what --help does not need is imported where it is used
+if TYPE_CHECKING:
+    import ast
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    Say = Callable[[str], None]
 
 SUMMARY_VERSION = "1.0"  # 1.0 first
 
@@ -64,7 +64,6 @@ LEFT_OUT = (
 )
 RED = {**{mode: {1} for mode in MODES}, "pytest -x": {1, 2}, "limit": {1, 2}}  # pytest: 2, a file cannot be collected
 TRIES = 3  # faults tried for each one wanted
-Say = Callable[[str], None]
 GIT = "git -c user.name=benchmark -c user.email= -c commit.gpgsign=false -c core.hooksPath=/dev/null".split()
 
 
@@ -123,11 +122,15 @@ class Trial:
     unseen: str | None = None  # why this fault does not count
 
     def typical(self, mode: str, kind: str = "seconds") -> float:
+        from statistics import median
+
         return float(median(getattr(timing, kind) for timing in self.timings[mode]))
 
 
 def places_in(path: str, text: str, covered: set[int]) -> list[Place]:
     """The functions of a source file whose first statement the suite covers and stands at the start of its line."""
+    import ast
+
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -148,6 +151,8 @@ def places_in(path: str, text: str, covered: set[int]) -> list[Place]:
 
 def functions_of(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Functions and methods with their qualified names; not those inside a function."""
+    import ast
+
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{prefix}{child.name}", child
@@ -187,6 +192,8 @@ def read_source(path: Path) -> str:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
+    from statistics import fmean, median
+
     return {
         "mean": round(fmean(values), 4),
         "median": round(median(values), 4),
@@ -202,6 +209,8 @@ def improvement(slow: float, fast: float) -> float:
 
 def compare(trials: Sequence[Trial], kind: str) -> dict[str, Any]:
     """The modes over all faults: each fault counts with the median of its runs."""
+    from statistics import geometric_mean, median
+
     typical = {mode: [trial.typical(mode, kind) for trial in trials] for mode in MODES}
     stats = {mode: spread(values) for mode, values in typical.items()}
     gains = {
@@ -260,6 +269,8 @@ def summary_body(settings: Settings, trials: Sequence[Trial], unseen: Sequence[T
 
 def table(benchmark: Mapping[str, Any]) -> str:
     """The benchmark for people: seconds per fault and mode, then what they come to."""
+    from statistics import median
+
     head = f"{'seconds until the verdict':<48}" + "".join(f"{mode:>10}" for mode in MODES)
     lines = [head]
     for row in benchmark["faults"]:
@@ -306,6 +317,8 @@ class Bench:
 
     def time(self, mode: str, target: str = "") -> Timing:
         """Run a mode to its end; its output is not shown."""
+        import subprocess
+
         line = self.command(mode, target)
         with (self.copy.parent / "output.txt").open("wb") as output:
             began = time.perf_counter()
@@ -340,6 +353,8 @@ class Bench:
 
 def wait(child: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
     """The child's exit status (124 if it was stopped after `timeout`) and the CPU seconds of all that it ran."""
+    from threading import Timer
+
     late: list[bool] = []
 
     def stop() -> None:
@@ -386,6 +401,9 @@ def is_below(path: str, root: Path) -> bool:
 @contextmanager
 def throw_away(root: Path) -> Iterator[Path]:
     """A copy of the project, changes and generated files included, as a git repository of one commit."""
+    import shutil
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="tpr-benchmark-"))
     try:
         copy = folder / root.name
@@ -403,6 +421,8 @@ def throw_away(root: Path) -> Iterator[Path]:
 
 
 def git(folder: Path, *words: str) -> None:
+    import subprocess
+
     try:
         done = subprocess.run([*GIT, *words], cwd=folder, capture_output=True, check=False)
     except OSError as error:
@@ -450,6 +470,8 @@ def fitting_map(run: Run) -> dict[str, Any] | None:
 
 
 def head_of(folder: Path) -> str:
+    import subprocess
+
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -524,6 +546,8 @@ def choose(places: Sequence[Place], settings: Settings) -> list[Place]:
     """The faults in the order in which they are tried: a pure function of the seed and the places."""
     if settings.seeded:
         return [place for place in places if (place.path, place.name) == SEEDED]
+    import random
+
     return random.Random(settings.seed).sample(list(places), len(places))
 
 
@@ -639,7 +663,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvidenceError as error:
         return complain(PROG, str(error))
     except OSError as error:
-        return complain(PROG, f"{error.filename or tempfile.gettempdir()}: {error.strerror}; make room for a copy")
+        return complain(PROG, f"{error.filename or 'the temporary folder'}: {error.strerror}; make room for a copy")
     except KeyboardInterrupt:
         return complain(PROG, "interrupted; nothing was written")
 

@@ -13,29 +13,31 @@ Exits:  0 the scan is done; 1 never: a flaky test is for enforce_gates.py to jud
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import os
 import re
-import sqlite3
 import stat
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
-from xml.parsers.expat import ExpatError
+from typing import NamedTuple
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import XMLParser
-from events import Arguments, EvidenceError, Run, complain, one_line, redact_text, secret_values
+from events import Arguments, EvidenceError, Run, complain, one_line, redact_text, secret_values, sha256
+
+TYPE_CHECKING = False  # what --help does not need is imported where it is used
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from typing import IO, Any, TypeVar
+
+    Keep = Callable[[str, str], str]  # package, its tests as text: the digest by which they are found again
+    Result = TypeVar("Result")
 
 # 1.0: first
 VERSION = "1.0"
@@ -508,7 +510,6 @@ def group_of(classname: str, file: str, pytest: bool) -> str:
     return node_prefix(classname) if pytest or TEST_MODULE.fullmatch(classname) else classname
 
 
-Keep = Callable[[str, str], str]  # package, its lists of tests as text: the digest by which they are found again
 CHILDREN = ""  # no attribute is called so
 
 
@@ -529,6 +530,8 @@ class Reader:
         self.records: dict[str, Record] = {}
         self.others = self.ended = 0
         self.ends: list[str] = []
+        from defusedxml.ElementTree import XMLParser
+
         self.parser = XMLParser(forbid_dtd=True).parser  # expat as defusedxml arms it
         self.parser.DefaultHandlerExpand = None
         self.parser.ordered_attributes = False
@@ -718,18 +721,26 @@ def take_property(report: Report, name: str, value: str) -> None:
 
 def moment(text: str) -> str | None:
     """A time stamp in UTC with microseconds (text order is time order); one without an offset is taken as UTC."""
+    from datetime import datetime
+
     with suppress(ValueError, OverflowError):
         return _utc(datetime.fromisoformat(text.strip()))
     return None
 
 
 def _utc(when: datetime) -> str:
+    from datetime import UTC
+
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def read_report(path: Path, keep: Keep) -> Report:
     """Read one JUnit file; UnreadableError says why it can not be used."""
+    from xml.parsers.expat import ExpatError
+
+    from defusedxml import DefusedXmlException
+
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -775,13 +786,17 @@ def reader_version() -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.blake2b("\1".join(parts).encode(), digest_size=16).hexdigest()
+    from hashlib import blake2b
+
+    return blake2b("\1".join(parts).encode(), digest_size=16).hexdigest()
 
 
 class Store:
     """Every file's report and the lists of tests it names, in SQLite; without a path in a temporary database."""
 
     def __init__(self, path: Path | None) -> None:
+        import sqlite3
+
         self.db = sqlite3.connect(path or "", timeout=10)
         self.close = self.db.close
         self.unwritten: dict[str, tuple[str, str]] = {}
@@ -789,7 +804,7 @@ class Store:
     def prepare(self) -> None:
         """Make the tables, if they are not there or are another version's."""
         self.db.execute("PRAGMA synchronous = OFF")  # what a crash damages is read anew
-        with suppress(sqlite3.OperationalError):  # a new file has no tables
+        with suppress(self.db.OperationalError):  # a new file has no tables
             if self.db.execute("SELECT reader FROM version").fetchone() == (reader_version(),):
                 return
         self.db.executescript(SCHEMA)
@@ -887,11 +902,10 @@ class Store:
         return int(count)
 
 
-Result = TypeVar("Result")
-
-
 def with_store(folder: Path, work: Callable[[Store], Result]) -> Result:
     """Do `work` with the data kept beside the history; anew if it is damaged, without it if that can not be."""
+    import sqlite3
+
     path = folder / STORE
     if not path.is_symlink() and (path.is_file() or not path.exists()):
         with suppress(sqlite3.OperationalError):  # locked for long, a read-only folder, a full disk
@@ -955,6 +969,8 @@ def find_files(folder: Path) -> dict[str, os.stat_result | OSError]:
 
 def read_history(store: Store, folder: Path, window: Window, tell: Callable[[str], None]) -> History:
     """Read what is new in `folder`, then gather the window's runs from what is kept."""
+    from datetime import UTC, datetime
+
     reports: dict[str, Report] = {}
     unreadable: dict[str, str] = {}
     files = find_files(folder)
@@ -1172,7 +1188,7 @@ class Scan:
 @cache
 def signature(reason: str) -> str:
     """A short name for a template."""
-    return hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:12]
+    return sha256(reason.encode(errors="replace"))[:12]
 
 
 def in_words(verdict: Verdict, runs: int) -> str:
@@ -1194,6 +1210,8 @@ def visible(text: str, limit: int = 160) -> str:
 
 
 def ago(then: str | None, now: datetime) -> str:
+    from datetime import datetime
+
     seconds = (now - datetime.fromisoformat(then)).total_seconds() if then else 0
     for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size:
@@ -1266,6 +1284,8 @@ def _count(text: str) -> int:
 
 
 def _since(text: str) -> str:
+    from datetime import UTC, datetime, timedelta
+
     if age := re.fullmatch(r"([0-9]{1,4})([hdw])", text):
         unit = {"h": "hours", "d": "days", "w": "weeks"}[age[2]]
         return _utc(datetime.now(UTC) - timedelta(**{unit: int(age[1])}))
@@ -1326,6 +1346,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         show(json.dumps(document, indent=1))
     elif not args.quiet:
+        from datetime import UTC, datetime
+
         secrets = secret_values(os.environ)
         show("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
     return 0
