@@ -26,19 +26,19 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from events import Arguments, EvidenceError, Run, complain, one_line
 
+TYPE_CHECKING = False  # what --help does not need is imported where it is used
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
 RESULTS = "property.results.json"
 RESULTS_VERSION = "1.1"  # 1.1: no comparison with an earlier result; 1.0 first
@@ -859,6 +859,8 @@ class Workshop:
         return not set(plan.keep or trial.found) <= trial.results.keys()
 
     def _wait(self, command: Sequence[str], plan: Plan, output: Path) -> int:
+        import subprocess
+
         env = self._env | ({"PYTHONHASHSEED": plan.hash_seed} if plan.hash_seed else {})
         with output.open("wb") as sink:
             process = subprocess.Popen(
@@ -1216,6 +1218,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings, artifacts = parse(argv)
+    import tempfile
+
     try:
         run = Run("aggregate_properties", settings.root, artifacts)
         with tempfile.TemporaryDirectory(prefix="tpr-properties-") as folder:

@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import math
 import re
-from base64 import b64encode
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from html import escape
 from itertools import accumulate, pairwise
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
 
 from events import (
     LOG_NAME,
@@ -39,8 +35,10 @@ from events import (
     write_atomic,
 )
 
+TYPE_CHECKING = False  # what --help does not need is imported where it is used
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 PROG, PAGE = "render_report.py", "report.html"
 BASELINE, DURATIONS, FLAKES = "baseline.metrics.json", "durations.json", "flake.report.json"
@@ -183,7 +181,7 @@ class Html(str):
 
 
 NOTHING = Html()
-Column = str | Callable[[Any], object]  # of a table: a path in its rows, or what makes a cell of a row
+Column = str | Callable[..., object]  # of a table: a path in its rows, or what makes a cell of a row
 Columns = dict[str, Column]  # by label
 Found = tuple[str, str]  # a state, and what to look at in words
 Span = tuple[float, float, str]  # of a picture: from, width, kind
@@ -740,11 +738,15 @@ def whole(values: Iterable[object]) -> list[float]:
 
 def detection(fault: Mapping[str, Any], mode: str) -> float | None:
     """Median seconds to the verdict on this fault."""
+    from statistics import median
+
     seconds = whole(dig(fault, f"runs.{mode}.seconds") or ())
     return median(seconds) if seconds else None
 
 
 def show_failfast(e: Evidence) -> Part:
+    from statistics import fmean
+
     faults = e.rows(FAILFAST, "benchmark.faults")
     times = {mode: [detection(fault, mode) for fault in faults] for mode in MODES}
     means = {mode: round(fmean(known), 4) for mode, found in times.items() if (known := whole(found))}
@@ -1034,6 +1036,9 @@ def tile(section: Section, part: Part) -> Html:
 
 
 def whole_page(title: str, body: Sequence[Html]) -> Html:
+    from base64 import b64encode
+    from hashlib import sha256
+
     style, script = (b64encode(sha256(source.encode()).digest()).decode() for source in (STYLE, SCRIPT))
     policy = f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:"
     head = f"""<meta charset="utf-8">
