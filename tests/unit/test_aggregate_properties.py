@@ -152,6 +152,7 @@ def test_the_likely_cause(facts: tuple[str, bool, bool, bool], expected: str) ->
         ({"hypothesis": "6.1", "local_modules": {"a": "1"}}, "hypothesis: 6.1 then, 6.2 now"),
         ({"profile": {"derandomize": True, "deadline_ms": None}}, "profile differ: derandomize"),
         ({"local_modules": {"a": "1"}}, "local modules differ: a, b"),
+        ({"local_modules": {"a": "1", "b": "0"}}, "local modules differ: a"),
         ({"local_modules": {}}, ""),
         ({}, ""),
     ],
@@ -173,6 +174,7 @@ def test_the_circumstance_that_differs(change: dict[str, Any], expected: str) ->
 )
 def test_the_order_of_a_set_is_no_part_of_the_inputs(one: str, other: str) -> None:
     assert ap.order_free(one) == ap.order_free(other)
+    assert len(ap.order_free(one)) == len(one)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,27 @@ def test_failures_are_told_apart_by_their_types(error: BaseException, expected: 
 def report(when: str, outcome: str, **more: Any) -> Any:
     state = {"passed": outcome == "passed", "failed": outcome == "failed", "skipped": outcome == "skipped"}
     return SimpleNamespace(when=when, outcome=outcome, **state, **more)
+
+
+@pytest.mark.parametrize(
+    ("phase", "outcome", "more", "error", "expected"),
+    [
+        ("call", "passed", {}, None, ("passed", "")),
+        ("setup", "skipped", {}, ValueError(), ("skipped", "")),
+        ("call", "failed", {}, AssertionError(), ("falsified", "")),
+        ("call", "failed", {"wasxfail": ""}, AssertionError(), ("falsified", "")),
+        ("call", "skipped", {"wasxfail": ""}, AssertionError(), ("xfailed", "")),
+        ("call", "passed", {"wasxfail": ""}, None, ("passed", "")),
+        ("call", "failed", {}, SLOW, ("false_failure", "deadline")),
+        ("call", "failed", {}, errors.InvalidArgument(""), ("error", "")),
+        ("call", "failed", {}, None, ("error", "")),
+        ("setup", "failed", {}, SLOW, ("error", "")),
+    ],
+)
+def test_a_failed_call_is_judged_by_its_error_and_any_other_phase_is_an_error(
+    phase: str, outcome: str, more: dict[str, str], error: Exception | None, expected: tuple[str, str]
+) -> None:
+    assert ap.judge(report(phase, outcome, **more), error) == expected
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from flake_corpus import write as write_corpus
 from scan_flakes import (
     SILENT,
     STORE,
+    Child,
     Element,
     Outage,
     Seen,
@@ -30,6 +31,7 @@ from scan_flakes import (
     Window,
     attempts_of,
     chance_of_groups,
+    element_of,
     find_outages,
     group_of,
     is_burst,
@@ -344,6 +346,7 @@ def test_a_template_is_its_own_template() -> None:
         ('failed on teardown with "OSError: shut"', "", "OSError: shut"),
         ('failed on setup with "OSError: shut\nfor good"', "", "OSError: shut for good"),
         ("no", "E   ValueError: no\n\nx.py:3: ValueError", "ValueError: no"),
+        ("no", "E   socket.timeout: no\n\nx.py:3: socket.timeout", "socket.timeout: no"),
         ("", "Traceback (most recent call last):\nKeyError: 1\nTypeError: 2\n", "TypeError: 2"),
         ("", "", None),
         ("failed", "", None),
@@ -368,15 +371,52 @@ def test_a_reason_begins_with_the_type_and_is_bounded(kind: str, message: str, e
     assert reason[1] == expected
 
 
+def test_a_reason_ends_with_the_line_that_has_its_third_word() -> None:
+    """Words that any assertion has do not count; of a text that says little, eight lines are enough."""
+    lines = ["assert expected one", "TWO where", "Three", "four"]
+    full, dull = (reason_of("", "\n".join(rows), "", "test_x") for rows in (lines, [*"abcdefghij"]))
+    assert (full and full[1], dull and dull[1]) == ("assert expected one TWO where Three", "a b c d e f g h")
+
+
 def test_a_test_that_names_itself_in_its_message_shares_its_reason() -> None:
-    reasons = {reason_of("", f"cannot open {name}.sock", "", name) for name in ("test_first", "test_second[1]")}
+    names = {
+        "test_first": "test_first",
+        "test_second[1]": "test_second[1]",
+        "test_third": "test_third[a]",
+        "test_a": "test_a",
+    }
+    reasons = {reason_of("", f"cannot open {said}.sock", "", name) for said, name in names.items()}
     assert {reason[0] for reason in reasons if reason} == {"cannot open #.sock"}
+    assert reason_of("", "cannot open check.sock", "", "check") == ("cannot open check.sock",) * 2
 
 
 # One file.
 
 FAILED, TORN_DOWN = Element("failure", "f"), Element("error", "f", teardown=True)
 SKIPPED, RETRIED = Element("skipped", "s"), Element("passed", "fp")
+
+
+@pytest.mark.parametrize(
+    ("tags", "element"),
+    [
+        ("", SILENT),
+        ("skipped", SKIPPED),
+        ("failure", FAILED),
+        ("error", Element("error", "f")),
+        ("error failure", FAILED),
+        ("flakyFailure flakyError", Element("passed", "ffp")),
+        ("failure rerunFailure rerunError", Element("failure", "fff")),
+    ],
+)
+def test_the_children_of_an_element_are_its_attempts(tags: str, element: Element) -> None:
+    reasons = tuple((tag, tag) for tag in tags.split() if tag != "skipped")
+    children = [Child(tag, reason=None if tag == "skipped" else (tag, tag)) for tag in tags.split()]
+    assert element_of(children) == element._replace(reasons=reasons)
+
+
+@pytest.mark.parametrize("down", [(True,), (True, True), (True, False)])
+def test_an_element_is_of_a_tear_down_if_all_its_children_are(down: tuple[bool, ...]) -> None:
+    assert element_of([Child("error", one) for one in down]).teardown is all(down)
 
 
 @pytest.mark.parametrize(
