@@ -554,7 +554,7 @@ def lowered_by_hand(case: Case) -> list[str]:
 
 def judge_coverage(case: Case) -> Row:
     """Whether coverage keeps the promise: no drop beyond the tolerance, the target reached by its horizon."""
-    limit = f"at most {plain(case.ladder.tolerance)} points lost; the target by {case.ladder.horizon}"
+    limit = f"points lost: at most {plain(case.ladder.tolerance)}; the target by {case.ladder.horizon}"
     digest = case.capture.digest
     if reasons := obstacles(case):
         remedy = command(CAPTURE, *(case.reference or case.capture).scope)

@@ -706,6 +706,9 @@ def show_flakes(e: Evidence) -> Part:
     if broken := sorted(e.rows(FLAKES, "breakages"), key=lambda row: -amount(row, "runs")):
         columns = {"test": named("id"), "kind": "kind", "runs #": "runs", "since": "since"}
         body += [heading("Broken for a while, not flaky"), table(broken, columns, FLAKES, 10)]
+    if aside := [run for run in runs if run.get("set_aside")]:
+        columns = {"run": "file", "commit": lambda row: str(row.get("commit") or "-")[:12], "why": "set_aside"}
+        body += [heading("Outages, set aside"), table(aside, columns, FLAKES, 10)]
     if unreadable := e.rows(FLAKES, "unreadable"):
         body += [heading("Not readable"), table(unreadable, {"file": "file", "reason": "reason"}, FLAKES, 10)]
     findings = [(WARN, f"{len(flaky):,} tests are flaky; most of all {rows[0].get('id')}")] if flaky else []

@@ -276,6 +276,11 @@ def test_files_that_are_covered_whole_are_counted_not_listed(page: Page) -> None
     assert "The lines of 7 of 60 files are covered whole." in page.sections["coverage"]
 
 
+def test_runs_that_were_set_aside_are_named_with_the_reason(page: Page) -> None:
+    aside = next(rows for rows in page.tables if rows and set(rows[0]) == {"run", "commit", "why"})
+    assert aside == [{"run": "run-3.xml", "commit": "c" * 12, "why": "outage"}]
+
+
 def test_what_the_gate_found_about_coverage_is_told_under_the_gates_own_names(page: Page, evidence: Evidence) -> None:
     assert "Coverage: line lost 3.50 points." in page.sections["None"]
     row = page.table("due today, %")[0]
