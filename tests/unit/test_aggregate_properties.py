@@ -312,26 +312,48 @@ def test_the_artifact_counts_false_failures_apart_and_mismatches_by_test() -> No
 
 
 def test_the_artifact_keeps_its_shape() -> None:
-    found = body([result()])
-    assert (found["mode"], body([result()], settings=FUZZ)["mode"]) == ("deterministic", "fuzz")
-    assert (
-        list(found)
-        == (
-            "mode partial seed runs jobs threshold_ms pytest_args false_failures mismatches control "
-            "circumstances uncollected per_run tests"
-        ).split()
-    )
-    assert (
-        list(found["tests"][0])
-        == (
-            "id problems outcomes examples falsifying_examples failures runtime_ms digest streams mismatch seed "
-            "seed_ignored"
-        ).split()
-    )
-    assert (
-        list(found["per_run"][0])
-        == ("run seconds problem passed falsified xfailed skipped error crashed false_failures mismatches").split()
-    )
+    found = body([result(invalid=2, deaf="@seed")], [result(digest="d2")])
+    zeros = dict.fromkeys("falsified xfailed skipped error crashed false_failures".split(), 0)
+    runs = [{"run": number, "seconds": 0.0, "problem": None, "passed": 1, **zeros} for number in (1, 2)]
+    streams = [{"digest": digest, "outcome": "passed", "runs": [run]} for run, digest in enumerate(("d1", "d2"), 1)]
+    test = {
+        "id": "t.py::test_a",
+        "problems": ["mismatch"],
+        "outcomes": {"passed": 2},
+        "examples": {"run": 100, "invalid": 2, "max": 100},
+        "falsifying_examples": [],
+        "failures": [],
+        "runtime_ms": dict.fromkeys(("mean", "p50", "p95", "max"), 10.0),
+        "digest": "d1",
+        "streams": streams,
+        "mismatch": None,
+        "seed": 7,
+        "seed_ignored": "@seed",
+    }
+    assert found == {
+        "mode": "deterministic",
+        "partial": None,
+        "seed": 7,
+        "runs": 2,
+        "jobs": 1,
+        "threshold_ms": 1000,
+        "pytest_args": [],
+        "false_failures": {"count": 0, "observed": 2, "percent": 0.0},
+        "mismatches": 1,
+        "control": None,
+        "circumstances": {},
+        "uncollected": [],
+        "per_run": [row | {"mismatches": number} for number, row in enumerate(runs)],
+        "tests": [test],
+    }
+    assert body([result()], settings=FUZZ)["mode"] == "fuzz"
+
+
+def test_a_test_that_was_never_run_has_neither_times_nor_streams() -> None:
+    first = replace(trials([])[0], found=("a",))
+    row = ap.results_body(Evidence(SETTINGS, [first]))["tests"][0]
+    assert (row["problems"], row["digest"], row["streams"], row["outcomes"]) == (["missing"], None, [], {})
+    assert len(body(*([result(digest=str(number))] for number in range(12)))["tests"][0]["streams"]) == 10
 
 
 def test_a_falsifying_example_stands_once_with_its_runs_and_whether_it_came_back() -> None:
@@ -344,8 +366,11 @@ def test_a_falsifying_example_stands_once_with_its_runs_and_whether_it_came_back
 
 
 def test_a_falsified_test_without_an_example_still_says_why() -> None:
-    row = body([result(outcome="falsified", message="ValueError: no")])["tests"][0]
-    assert [failure["message"] for failure in row["failures"]] == ["ValueError: no"]
+    row = body([result(outcome="falsified", message="ValueError: no")], [result(outcome="error")])["tests"][0]
+    assert [(failure["kind"], failure["message"]) for failure in row["failures"]] == [
+        ("falsified", "ValueError: no"),
+        ("error", ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +396,12 @@ def test_what_went_wrong_is_told_once_with_its_runs(outcome: str) -> None:
 
 
 def test_examples_of_two_failures_have_their_own_errors_and_seeds() -> None:
-    other = {**FINDING, "representation": "test_a(x=8)", "error": "ZeroDivisionError at t.py:9", "location": None}
+    other = {
+        **FINDING,
+        "representation": "test_a(x=8)",
+        "error": "ZeroDivisionError at t.py:9 at last",
+        "location": None,
+    }
     row = result(outcome="falsified", message="2 failures", falsifying=[FINDING, other], seed=99)
     found = body([row], settings=FUZZ, replays={(row.id, "seed"): False})["tests"][0]["falsifying_examples"]
     assert [(one["error"], one["location"], one["seed"]) for one in found] == [
