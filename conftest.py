@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -644,21 +645,24 @@ class ComingItem(pytest.Item):
 @dataclass(frozen=True)
 class Change:
     """A changed file: its path at the baseline, the changed lines there, the words of what is defined around them,
-    and how pytest names it now."""
+    how pytest names it now, and the identifiers of the changed lines and of the definitions around them."""
 
     path: str
     lines: frozenset[int] = frozenset()
     words: frozenset[str] = frozenset()
     node: str = ""
+    names: Mapping[str, int] = field(default_factory=dict)  # a definition counts 2
 
 
 @dataclass(frozen=True)
 class Order:
-    """Test files from the likeliest to fail on, and what each word of a test's name says about the change."""
+    """Test files from the likeliest to fail on, what each word of a test's name says about the change, and what each
+    identifier in its code does."""
 
     text: str
     files: tuple[str, ...] = ()
     words: Mapping[str, float] = field(default_factory=dict)
+    names: Mapping[str, int] = field(default_factory=dict)
 
     def first(self, count: int, among: Iterable[str] | None = None) -> list[str]:
         """The `count` likeliest files (of those in `among`)."""
@@ -666,20 +670,43 @@ class Order:
         return list(islice((file for file in self.files if file in wanted), count))
 
     def sort(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """The items with the likely files' in front, each file's best matching names first, the rest as they were."""
+        """The items with the likely files' in front, each file's best matching tests first, the rest as they were."""
         rank = {file: number for number, file in enumerate(self.files)}
-        keys: dict[str, tuple[int, float]] = {}
-        for item in items:
-            file, _, name = item.nodeid.partition("::")
-            place = rank.get(file, len(rank))
-            match = weight(self.words, name_words(name.partition("[")[0])) if place < len(rank) else 0.0
-            keys[item.nodeid] = (place, -match)
-        return sorted(items, key=lambda item: keys[item.nodeid])
+        parts = [item.nodeid.partition("[")[0].partition("::") for item in items]
+        used: dict[str, dict[str, frozenset[str]]] = {}
+        for item, (file, _, name) in zip(items, parts, strict=True):
+            if file in rank and name not in used.setdefault(file, {}):
+                used[file][name] = names_used(code_of(item)) if self.names else frozenset()
+        match = {file: self.matches(tests) for file, tests in used.items()}
+        keys = [(rank[file], -match[file][name]) if file in rank else (len(rank), 0.0) for file, _, name in parts]
+        return [items[number] for number in sorted(range(len(items)), key=keys.__getitem__)]
+
+    def matches(self, tests: Mapping[str, frozenset[str]]) -> dict[str, float]:
+        """How well each test of a file, given with the identifiers in its code, fits the change: by rare ones."""
+        counts = Counter(name for used in tests.values() for name in used & self.names.keys())
+        rarity = {name: self.names[name] * math.log(1 + len(tests) / count) for name, count in counts.items()}
+        return {test: weight(self.words, name_words(test)) + weight(rarity, used) for test, used in tests.items()}
 
 
-def weight(words: Mapping[str, float], found: Iterable[str]) -> float:
+def code_of(item: pytest.Item) -> CodeType | None:
+    """The code of a test's function, past its decorators."""
+    function: Any = getattr(getattr(item.parent, "obj", None), getattr(item, "originalname", None) or "", None)
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return getattr(function, "__code__", None)
+
+
+def names_used(code: CodeType | None) -> frozenset[str]:
+    """The identifiers that a function's code reads, sets or calls, those of functions inside it too."""
+    if code is None:
+        return frozenset()
+    inside = [names_used(constant) for constant in code.co_consts if type(constant) is CodeType]
+    return frozenset(code.co_names).union(*inside)
+
+
+def weight(words: Mapping[str, float], found: frozenset[str]) -> float:
     """How much these words say of the change; summed exactly, so that no hash seed changes the order."""
-    return math.fsum(words[word] for word in found if word in words)
+    return math.fsum(map(words.__getitem__, words.keys() & found))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -696,6 +723,9 @@ def make_order(baseline: Mapping[str, Any], changes: Sequence[Change]) -> Order:
     known = {file["path"] for file in files}
     own = {change.node for change in changes}
     words = rare_words(files, changes)
+    names: Counter[str] = Counter()
+    for change in changes:
+        names |= Counter(change.names)
     failed = {test.partition("::")[0] for test in baseline["failed"]}
 
     def key(file: Mapping[str, Any]) -> tuple[float, ...]:
@@ -710,7 +740,10 @@ def make_order(baseline: Mapping[str, Any], changes: Sequence[Change]) -> Order:
     lines = sum(len(change.lines) for change in changes)
     text = f"{len(likely)} likely files first ({len(changes)} files changed, {lines} lines of the baseline)"
     return Order(
-        text if likely else f"usual ({len(changes)} files changed, no test known for them)", tuple(likely), words
+        text if likely else f"usual ({len(changes)} files changed, no test known for them)",
+        tuple(likely),
+        words,
+        names,
     )
 
 
@@ -822,28 +855,33 @@ def change_of(diff: str, root: Path) -> Change:
     if new and new[1].endswith(".py"):
         with suppress(OSError):
             text = (root / new[1]).read_text("utf-8", "replace")
-    words = name_words(path).union(words_around(text.split("\n"), here), *map(name_words, REMOVED.findall(diff)))
-    return Change(path, frozenset(lines), words, new[1] if new else path)
+    around = definitions_around(text.split("\n"), here).union(REMOVED.findall(diff))
+    words = name_words(path).union(*map(name_words, around))
+    changed = "\n".join(CHANGED.findall(diff)) if path.endswith(".py") else ""
+    names = dict.fromkeys(IDENTIFIER.findall(changed), 1) | dict.fromkeys(around, 2)
+    return Change(path, frozenset(lines), words, new[1] if new else path, names)
 
 
+CHANGED = re.compile(r"^[-+](?!--|\+\+)(.*)", re.MULTILINE)
+IDENTIFIER = re.compile(r"[^\W\d]\w*")
 DEFINITION = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
 
 
-def words_around(lines: Sequence[str], numbers: Iterable[int]) -> frozenset[str]:
-    """The words of the functions and classes around the lines, told by indentation: works on broken files too."""
-    wanted, words = set(numbers), set[str]()
-    open_blocks: list[tuple[int, frozenset[str]]] = []
+def definitions_around(lines: Sequence[str], numbers: Iterable[int]) -> frozenset[str]:
+    """The names of the functions and classes around the lines, told by indentation: works on broken files too."""
+    wanted, names = set(numbers), set[str]()
+    open_blocks: list[tuple[int, str]] = []
     for number, line in enumerate(lines[: max(wanted, default=0)], 1):
         code = line.lstrip()
         if code and code[0] not in "#)]}":
             indent = len(line) - len(code)
             while open_blocks and open_blocks[-1][0] >= indent:
                 open_blocks.pop()
-            if match := DEFINITION.match(code):
-                open_blocks.append((indent, name_words(match[1])))
+            if code.startswith(("def", "class", "async")) and (match := DEFINITION.match(code)):
+                open_blocks.append((indent, match[1]))
         if number in wanted:
-            words.update(*(block for _, block in open_blocks))
-    return frozenset(words)
+            names.update(name for _, name in open_blocks)
+    return frozenset(names)
 
 
 def find_order(root: Path, rootdir: Path, maps: Iterable[Path], artifacts: Path) -> Order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import math
@@ -11,7 +12,9 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -54,8 +57,8 @@ def changed(path: str, *lines: int, words: str = "") -> platform.Change:
 class Item:
     """As much of a pytest item as the order looks at."""
 
-    def __init__(self, nodeid: str) -> None:
-        self.nodeid = nodeid
+    def __init__(self, nodeid: str, parent: object = None, originalname: str = "") -> None:
+        self.nodeid, self.parent, self.originalname = nodeid, parent, originalname
 
 
 def sort(order: platform.Order, *ids: str) -> list[str]:
@@ -146,6 +149,40 @@ def test_within_a_file_the_names_that_share_rare_words_go_first() -> None:
     order = platform.make_order(known, [changed("src.py", 1, words="parse cookie")])
     ids = [f"tests/test_a.py::{name}" for name in names]
     assert sort(order, *ids) == [ids[1], ids[0], ids[2]]
+
+
+def test_within_a_file_the_tests_whose_code_names_what_changed_go_first() -> None:
+    """By rarity among the file's tests; the change's own definitions count twice; a decorator hides nothing."""
+
+    class Holder:
+        def test_common(self) -> None:
+            jar.put(sys)  # type: ignore[name-defined]  # noqa: F821 - never run
+
+        def test_line(self) -> None:
+            sys.exc_info()
+
+        def test_definition(self) -> None:
+            [each.take() for each in jar]  # type: ignore[name-defined]  # noqa: F821
+
+        test_other = test_common
+        test_wrapped = functools.wraps(test_definition)(lambda: None)
+
+    ids = [f"t.py::Holder::{name}" for name in vars(Holder) if name.startswith("test")]
+    items = [Item(one, SimpleNamespace(obj=Holder), one.rpartition("::")[2]) for one in ids]
+    known = baseline([row("t.py")], {"src.py": {"t.py": "1"}})
+    order = platform.make_order(known, [Change("src.py", frozenset([1]), names={"take": 2, "exc_info": 1, "put": 1})])
+    ranked = [item.nodeid for item in order.sort(cast("list[pytest.Item]", items))]
+    assert [name.rpartition("_")[2] for name in ranked] == ["definition", "wrapped", "line", "common", "other"]
+
+
+def test_a_change_names_its_lines_identifiers_and_its_definitions(repo: Repo) -> None:
+    """A definition counts 2; text that is not Python names nothing."""
+    (repo.root / "pkg" / "mod.py").write_text("def one():\n    return helper.call(2)\n")
+    (repo.root / "README.md").write_text("words of prose\n")
+    found = platform.read_changes(repo.root, "HEAD", repo.root, repo.map.parent)
+    names = {change.path: change.names for change in found}
+    assert {"helper": 1, "call": 1, "one": 2}.items() <= names["pkg/mod.py"].items()
+    assert names["README.md"] == {}
 
 
 def test_parameters_of_a_test_say_nothing_about_the_change() -> None:
@@ -293,19 +330,19 @@ def broken(:
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
+    ("lines", "names"),
     [
-        ([4], "jar put"),
-        ([7], "jar put inner"),
-        ([8], "jar put"),
-        ([10, 11], "jar take"),
+        ([4], "Jar put"),
+        ([7], "Jar put inner"),
+        ([8], "Jar put"),
+        ([10, 11], "Jar take"),
         ([13], ""),
         ([14], "broken"),
         ([99], ""),
     ],
 )
-def test_words_around_lines_are_those_of_the_definitions_that_hold_them(lines: list[int], words: str) -> None:
-    assert platform.words_around(SOURCE.split("\n"), lines) == set(words.split())
+def test_definitions_around_lines_are_those_that_hold_them(lines: list[int], names: str) -> None:
+    assert platform.definitions_around(SOURCE.split("\n"), lines) == set(names.split())
 
 
 @pytest.mark.parametrize(
@@ -428,7 +465,7 @@ def test_one_files_difference_is_its_old_lines_and_the_words_about_them(
 ) -> None:
     old, new = names.split()
     found = platform.change_of(f"a/{old} b/{new}\nindex 1..2\n{diff}", tmp_path)
-    assert found == Change(old, frozenset(lines), frozenset(words.split()), new)
+    assert replace(found, names={}) == Change(old, frozenset(lines), frozenset(words.split()), new)
 
 
 def test_each_line_of_a_change_counts_for_the_definition_that_holds_it(tmp_path: Path) -> None:
