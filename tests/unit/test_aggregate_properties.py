@@ -96,6 +96,7 @@ def test_the_commonest_stream_comes_first_and_cut_runs_have_none() -> None:
         ([result(), result(outcome="false_failure", digest="d2")], ["false_failure"]),
         ([result(outcome="crashed"), result(outcome="error")], ["crashed", "error"]),
         ([result(seconds=1.5), result(seconds=0.4)], []),
+        ([result(seconds=1.0)], []),
         ([result(seconds=1.7), result(seconds=0.4)], ["slow"]),
     ],
 )
@@ -110,6 +111,8 @@ def test_a_search_may_differ_and_take_its_time() -> None:
 def test_runtimes_are_in_milliseconds_and_in_order() -> None:
     rows = {number: result(seconds=number / 1000) for number in range(1, 5)}
     assert ap.runtime_ms(rows) == {"mean": 2.5, "p50": 2.5, "p95": 3.85, "max": 4.0}
+    two = {1: result(seconds=0.001), 2: result(seconds=0.0020008)}
+    assert ap.runtime_ms(two) == {"mean": 1.5, "p50": 1.5, "p95": 1.951, "max": 2.001}
     assert ap.runtime_ms({1: result(seconds=0.5)}) == dict.fromkeys(("mean", "p50", "p95", "max"), 500.0)
     assert ap.runtime_ms({1: result(outcome="crashed")}) == dict.fromkeys(("mean", "p50", "p95", "max"))
     exact = ap.runtime_ms(dict(enumerate([result(seconds=0.0)] * 6 + [result(seconds=738919.1056505705)] * 2)))
@@ -349,6 +352,10 @@ def test_the_artifact_keeps_its_shape() -> None:
     assert body([result()], settings=FUZZ)["mode"] == "fuzz"
 
 
+def test_of_what_was_only_skipped_there_is_no_rate() -> None:
+    assert body([result(outcome="skipped")])["false_failures"] == {"count": 0, "observed": 0, "percent": None}
+
+
 def test_a_test_that_was_never_run_has_neither_times_nor_streams() -> None:
     first = replace(trials([])[0], found=("a",))
     row = ap.results_body(Evidence(SETTINGS, [first]))["tests"][0]
@@ -424,6 +431,8 @@ def test_the_control_is_shown_only_if_inputs_are_told_apart() -> None:
     blind = body([result(), result("b")], control=control(result(digest="x"), result("b", digest="x")))["control"]
     assert not blind["shown"]
     assert not body(both, control=control())["control"]["shown"]
+    cut = body([*both, result("c", "crashed", digest="")], control=control(*both))["control"]
+    assert (cut["tests"], cut["unchanged"]["c"]) == (2, "not compared")
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,7 @@ def test_a_template_is_its_own_template() -> None:
         ("assert 1 == 2", "E   assert 1 == 2\n\nx.py:3: AssertionError", "AssertionError: assert 1 == 2"),
         ("", "Traceback (most recent call last):\n  File 'x'\nKeyError: 'gone'\n", "KeyError: 'gone'"),
         ("cart total is wrong\n  at a.js:3", "long stack", "cart total is wrong"),
-        ("Failed", "=== RUN   TestX\n    x_test.go:8: no row", "x_test.go:8: no row"),
+        ("Failed", "=== RUN   TestX\n    x_test.go:8: no row\n--- FAIL: TestX", "x_test.go:8: no row"),
         ('failed on teardown with "OSError: shut"', "", "OSError: shut"),
         ('failed on setup with "OSError: shut\nfor good"', "", "OSError: shut for good"),
         ("no", "E   ValueError: no\n\nx.py:3: ValueError", "ValueError: no"),
@@ -454,6 +454,7 @@ def test_the_elements_of_one_test_are_its_attempts(elements: list[Element], retr
         ("tests.test_a", "", False, "tests/test_a.py"),
         ("pkg.mod.Klass.Inner", "", True, "pkg/mod.py::Klass::Inner"),
         ("pkg.mod", "", False, "pkg.mod"),
+        ("Not-a-module", "", True, "Not-a-module"),
     ],
 )
 def test_a_test_is_in_its_module_and_classes_or_in_its_file(
