@@ -35,6 +35,7 @@ from scan_flakes import (
     find_outages,
     group_of,
     is_burst,
+    is_outage,
     judge,
     lasting_runs,
     main,
@@ -226,6 +227,7 @@ def test_tests_that_fail_together_are_an_outage(
         (12, [3] * 5 + [0] * 4, False),
         (12, [3] * 4 + [0] * 5, True),
         (5, [0] * 3, False),
+        (5, [0] * 20, True),
         (5, [0] * 100, True),
         (4, [0] * 100, False),
         (40, [], False),
@@ -235,6 +237,22 @@ def test_a_burst_is_more_than_the_median_or_the_number_of_runs_explains(
     failed: int, others: list[int], burst: bool
 ) -> None:
     assert is_burst(failed, others) is burst
+
+
+@pytest.mark.parametrize(
+    ("ran", "failed", "outage"),
+    [
+        (25, 5, True),
+        (26, 5, False),
+        (20, 4, False),
+        (6, 3, False),
+        (5, 3, True),
+        (3, 2, False),
+        (10**6, 20_000, True),
+    ],
+)
+def test_an_outage_is_a_fifth_and_five_tests_or_more_than_half_and_three(ran: int, failed: int, outage: bool) -> None:
+    assert is_outage(ran, failed) is outage
 
 
 def test_what_is_usual_is_no_outage() -> None:
@@ -309,6 +327,7 @@ def test_numbers_and_nouns_that_mean_something_stay(meanings: list[str]) -> None
         ("abCD1", "#"),
         ("qq11", "#"),
         ("MAX2", "MAX#"),
+        ("[1], [2]", "#"),
         ("A1B2C3D4E5_orders", "#"),
         ("abcd1", "abcd#"),
         ("abcde1", "#"),
@@ -347,7 +366,8 @@ def test_a_template_is_its_own_template() -> None:
         ('failed on setup with "OSError: shut\nfor good"', "", "OSError: shut for good"),
         ("no", "E   ValueError: no\n\nx.py:3: ValueError", "ValueError: no"),
         ("no", "E   socket.timeout: no\n\nx.py:3: socket.timeout", "socket.timeout: no"),
-        ("", "Traceback (most recent call last):\nKeyError: 1\nTypeError: 2\n", "TypeError: 2"),
+        ("no", "E   not 1\nE   at all\n\nx.py:3: socket.timeout", "socket.timeout: not 1 at all"),
+        ("", "Traceback (most recent call last):\nKeyError: 1\nsocket.timeout: 2\n", "socket.timeout: 2"),
         ("", "", None),
         ("failed", "", None),
     ],
