@@ -106,7 +106,7 @@ def test_the_next_test_is_announced_with_the_record_of_the_last_and_taken_back_i
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes, writes = [Node(name) for name in "abc"], Mock(wraps=os.write)
-    monkeypatch.setattr("os.write", writes)
+    monkeypatch.setattr(recording.records, "_os_write", writes)
     for node, following in pairwise(nodes):
         recording.begin(node, following)
         recording.feed(*phases("passed", "passed", "passed", name=node.nodeid))
