@@ -32,7 +32,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from events import Arguments, EvidenceError, Run, complain, one_line
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
+from events import Arguments, EvidenceError, Run, complain, one_line, show
 
 TYPE_CHECKING = False  # what --help does not need is imported where it is used
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ sys.path.insert(0, os.path.dirname(script))
 spec = importlib.util.spec_from_file_location("_tpr_properties", script)
 module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-del sys.path[0], sys.modules[spec.name], sys.modules["events"]
+del sys.path[:2], sys.modules[spec.name], sys.modules["events"]
 if theirs: sys.modules["events"] = theirs
 sys.exit(module.run_tests(plan))
 """
@@ -1229,7 +1230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not settings.allow_none:
             return complain("aggregate_properties.py", str(error))
         if not settings.quiet:
-            print("no property tests: nothing is proven")
+            show("no property tests: nothing is proven")
         return 0
     except EvidenceError as error:
         return complain("aggregate_properties.py", str(error))
@@ -1239,7 +1240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("aggregate_properties.py", "interrupted before the first run had ended; run it again")
     if not settings.quiet:
-        print(table(body))
+        show(table(body))
     return verdict(body)
 
 

@@ -29,7 +29,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from events import Arguments, EvidenceError, Run, complain, content_digest, one_line, read_artifact
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
+from events import Arguments, EvidenceError, Run, complain, content_digest, one_line, read_artifact, show
 
 TYPE_CHECKING = False  # what --help does not need is imported where it is used
 if TYPE_CHECKING:
@@ -564,7 +565,7 @@ def measure(run: Run, settings: Settings) -> int:
     run.write("failfast.summary.json", SUMMARY_VERSION, body)
     log_stops(run, seen[-1])
     if not settings.quiet:
-        print(table(body["benchmark"]))
+        show(table(body["benchmark"]))
     if stopped:
         return complain(PROG, f"{stopped}; they are written")
     return 0 if all(row["met"] for row in body["benchmark"]["targets"].values()) else 1

@@ -29,6 +29,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
 from events import (
     MASK,
     Arguments,
@@ -41,6 +42,7 @@ from events import (
     redact_text,
     secret_values,
     sha256,
+    show,
     write_atomic,
 )
 
@@ -445,7 +447,7 @@ def population(body: Mapping[str, Any]) -> dict[str, Any]:
 def enter_suite(settings_file: str, worker: bool = False) -> dict[str, Any]:
     """In the suite's own process, before anything of the suite is imported: measure, and load conftest.py."""
     settings: dict[str, Any] = json.loads(Path(settings_file).read_text("utf-8"))
-    sys.path.remove(str(HERE))  # the suite may have a module `events` of its own
+    sys.path[:] = [place for place in sys.path if place != str(HERE)]  # the suite may have its own module `events`
     for name in ("events", "collect_metrics"):
         sys.modules.pop(name, None)
     if settings["coverage"]:
@@ -1086,7 +1088,7 @@ def conclude(run: Run, settings: Settings, capture: Capture, suite: Suite, watch
         write_shard(run, settings, suite, watch)
     drop(capture)
     if not settings.quiet:
-        print(table(baseline, time.perf_counter() - STARTED))
+        show(table(baseline, time.perf_counter() - STARTED))
     if suite.reason:
         flying = f"; in flight: {', '.join(map(one_line, suite.in_flight[:5]))}" if suite.in_flight else ""
         print(f"collect_metrics.py: partial: {one_line(suite.reason)}{flying}", file=sys.stderr)
@@ -1129,7 +1131,7 @@ def write_summary(run: Run, settings: Settings, suite: Suite) -> None:
     if first and rollback:
         run.log.warning("risk_trigger", trigger="hard_failfast_exit", where=first["id"], **rollback)
     if not settings.quiet:
-        print(summary_table(body))
+        show(summary_table(body))
     if hard:
         print("collect_metrics.py: hard mode writes no metrics for this run; earlier ones stay", file=sys.stderr)
 
@@ -1272,7 +1274,7 @@ def read_shard(place: Path) -> Shard:
     facts = read_artifact(place / SHARD)
     try:
         shard = Shard(place, facts, Suite(**facts["suite"]))
-        assert shard.origin
+        shard.origin  # noqa: B018 - asks for every fact
         digest, data = facts["coverage_sha256"], place / ".coverage"
     except UNREADABLE as error:
         raise EvidenceError(f"{place / SHARD}: {one_line(repr(error))}; run shard and merge in one version") from None

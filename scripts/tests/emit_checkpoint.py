@@ -31,6 +31,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
 from events import (
     GENESIS,
     LOG_NAME,
@@ -50,6 +51,7 @@ from events import (
     read_log,
     redact,
     sha256,
+    show,
     write_atomic,
 )
 
@@ -1198,13 +1200,13 @@ def report_verification(place: Path, quiet: bool) -> int:
         return 1 if found else 0
     document = read_artifact(place / CHECKPOINT)
     files, log = listed(document), document["log"]
-    print(f"{PROG}: holds: {len(files)} files, {log['events']} events, commit {document['commit']}")
+    show(f"{PROG}: holds: {len(files)} files, {log['events']} events, commit {document['commit']}")
     others = sorted({*find_files(place, "**/*")} - {*OWN, *files})
     if later := (place / LOG_NAME).stat().st_size - log["bytes"]:
-        print(f"{PROG}: not covered: the last {later} bytes of {LOG_NAME}")
+        show(f"{PROG}: not covered: the last {later} bytes of {LOG_NAME}")
     if others:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        print(f"{PROG}: not covered: {', '.join(one_line(name, 60) for name in others[:SHOWN])}{more}")
+        show(f"{PROG}: not covered: {', '.join(one_line(name, 60) for name in others[:SHOWN])}{more}")
     return 0
 
 
@@ -1243,8 +1245,8 @@ def emit(run: Run, to_publish: bool, quiet: bool) -> int:
     summarize(page_sections(document))
     if not quiet:
         for row in rows.values():
-            print(f"{row.id:<12} {'resolved' if isinstance(row.criterion, Risk) else 'yes':<9} {row.criterion.asks}")
-        print(f"{PROG}: proven: {run.artifacts / CHECKPOINT}")
+            show(f"{row.id:<12} {'resolved' if isinstance(row.criterion, Risk) else 'yes':<9} {row.criterion.asks}")
+        show(f"{PROG}: proven: {run.artifacts / CHECKPOINT}")
     return publish(run, evidence, body, quiet) if to_publish else 0
 
 
@@ -1260,7 +1262,7 @@ def refuse(run: Run, evidence: Evidence, rows: Sequence[Row], quiet: bool) -> in
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print(*error_lines(causes), sep="\n", file=sys.stderr)
     if not quiet:
-        print(refusal_table(causes, waiting))
+        show(refusal_table(causes, waiting))
     print(f"{PROG}: not proven: {', '.join(unmet)}; mend it, then {PIPELINE}", file=sys.stderr)
     return 1
 
@@ -1309,7 +1311,7 @@ def publish(run: Run, evidence: Evidence, body: Mapping[str, Any], quiet: bool) 
             target.replace(Path(aside, "old"))
         place.replace(target)
     if not quiet:
-        print(f"{PROG}: published: {target}; commit it")
+        show(f"{PROG}: published: {target}; commit it")
     return 0
 
 

@@ -36,6 +36,7 @@ from math import ceil
 from pathlib import Path
 from types import NoneType
 
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
 from events import (
     LOG_NAME,
     TAXONOMY,
@@ -48,6 +49,7 @@ from events import (
     read_artifact,
     read_log,
     sha256,
+    show,
     write_atomic,
 )
 
@@ -1289,13 +1291,6 @@ def gate_row(row: Row) -> dict[str, Any]:
     facts |= {"value": row.value, "limit": row.limit, "evidence": row.evidence}
     failed = row.state != PASS
     return {**facts, "remedy": row.remedy if failed else "", "response": response if failed else ""}
-
-
-def show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # its reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(verdicts: Sequence[Row], triggers: Sequence[Row]) -> Iterator[str]:

@@ -493,11 +493,32 @@ class Run:
             raise EvidenceError(f"{where}: cannot be written: {error.strerror}; make room for it") from None
 
 
+def show(text: str) -> None:
+    """Print for people, in the characters that their terminal has. A reader that left, as head does, is no error."""
+    try:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(text.encode(encoding, _ESCAPE).decode(encoding), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise EvidenceError(f"standard output: cannot be written: {error.strerror}; make room for it") from None
+
+
+def open_standard_streams() -> None:
+    """Give this process and its children an empty stream for each that was closed, lest a file takes its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 class Arguments(argparse.ArgumentParser):
     """The flags that every script has, with a script's docstring as its help and one-line usage errors."""
 
     def __init__(self, doc: str, script: str) -> None:
         formatter = partial(argparse.RawTextHelpFormatter, width=110)  # to ask the terminal and to wrap is slow
+        open_standard_streams()
         super().__init__(prog=f"{script}.py", description=doc, formatter_class=formatter, allow_abbrev=False)
         self.add_argument("--root", type=folder, default=".", help="project under test (default: here)")
         self.add_argument("--artifacts", type=_path, help="where evidence goes (default: ROOT/artifacts)")

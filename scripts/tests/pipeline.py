@@ -30,7 +30,8 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager, suppress
 
-from events import Arguments, EvidenceError, Run, complain, write_atomic
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
+from events import Arguments, EvidenceError, Run, complain, show, write_atomic
 
 try:
     import fcntl
@@ -452,11 +453,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with relaying() as relay:
             results = carry_out(order, relay)
+        if args.stage is None and not args.quiet:
+            show(table(results))
     except (EvidenceError, StoppedError) as error:
         return complain(PROG, str(error))
-    if args.stage is None and not args.quiet:
-        with suppress(BrokenPipeError):  # the reader has seen enough
-            print(table(results), flush=True)
     return worst(results)
 
 

@@ -14,7 +14,9 @@ Exits:  0 the page is written; 1 it is, and says which evidence is damaged; 2 th
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +25,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import accumulate, pairwise
 
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
 from events import (
     LOG_NAME,
     TAXONOMY,
@@ -32,6 +35,7 @@ from events import (
     complain,
     read_artifact,
     read_log,
+    show,
     write_atomic,
 )
 
@@ -1074,16 +1078,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = render(evidence)
         artifacts.mkdir(parents=True, exist_ok=True)
         write_atomic(artifacts / PAGE, page)
+        if not (evidence.documents or evidence.problems or evidence.log.events):
+            raise EvidenceError(
+                f"{artifacts}: expected evidence, got none; python scripts/tests/pipeline.py makes it"
+            )
+        if not args.quiet:
+            show(f"{artifacts / PAGE}: {len(page) / 1024:,.0f} KiB from {len(evidence.documents)} artifacts")
     except EvidenceError as error:
         return complain(PROG, str(error))
     except OSError as error:
         return complain(PROG, f"{artifacts / PAGE}: cannot be written: {error.strerror}; pass --artifacts another")
     except KeyboardInterrupt:
         return complain(PROG, "interrupted; run it again")
-    if not (evidence.documents or evidence.problems or evidence.log.events):
-        return complain(PROG, f"{artifacts}: expected evidence, got none; python scripts/tests/pipeline.py makes it")
-    if not args.quiet:
-        print(f"{artifacts / PAGE}: {len(page) / 1024:,.0f} KiB from {len(evidence.documents)} artifacts")
     return 1 if evidence.problems else 0
 
 

@@ -28,7 +28,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from events import Arguments, EvidenceError, Run, complain, one_line, redact_text, secret_values, sha256
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
+from events import Arguments, EvidenceError, Run, complain, one_line, redact_text, secret_values, sha256, show
 
 TYPE_CHECKING = False  # what --help does not need is imported where it is used
 if TYPE_CHECKING:
@@ -1317,13 +1318,6 @@ def scan(folder: Path, given: bool, window: Window, tell: Callable[[str], None])
         tell("")
 
 
-def show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # its reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     artifacts = args.artifacts or args.root / "artifacts"
@@ -1337,19 +1331,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         body = scan(history, args.history is not None, window, progress(args.quiet))
         document = run.write(ARTIFACT, VERSION, body)
         fields = {"status": "ok", **counts(body)}
+        if args.json:
+            show(json.dumps(document, indent=1))
+        elif not args.quiet:
+            from datetime import UTC, datetime
+
+            secrets = secret_values(os.environ)
+            show("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
     except (EvidenceError, KeyboardInterrupt) as error:
         fields["reason"] = str(error) or "interrupted; what was read is kept"
         return complain("scan_flakes.py", fields["reason"])
     finally:
         with suppress(EvidenceError):
             run.log.info("flake_scan_complete", **fields)
-    if args.json:
-        show(json.dumps(document, indent=1))
-    elif not args.quiet:
-        from datetime import UTC, datetime
-
-        secrets = secret_values(os.environ)
-        show("\n".join(redact_text(line, secrets) for line in table(body, datetime.now(UTC))))
     return 0
 
 

@@ -18,6 +18,7 @@ import re
 import sys
 import time
 
+sys.path.insert(0, os.path.realpath(__file__).rpartition(os.sep)[0])  # where python -P does not look
 from events import (
     Arguments,
     EvidenceError,
@@ -30,6 +31,7 @@ from events import (
     redact_text,
     secret_values,
     sha256,
+    show,
     write_atomic,
 )
 
@@ -400,7 +402,7 @@ def validate(run: Run, args: argparse.Namespace, began: float) -> int:
     for event in ("environment_validation_ok", "environment_validated"):
         run.log.info(event, signature=signature, seconds=seconds)
     if not args.quiet:
-        print(summary(known, signature, facts, seconds))
+        show(summary(known, signature, facts, seconds))
     return 0
 
 
@@ -462,7 +464,7 @@ def record(run: Run, args: argparse.Namespace, _began: float) -> int:
     for name, text in files.items():
         write_atomic(args.root / name, text.encode())
         if not args.quiet:
-            print(f"{name:<24}{text.strip()}")
+            show(f"{name:<24}{text.strip()}")
     run.log.info("environment_validation_ok", recorded=sorted(files))
     return 0
 
@@ -510,7 +512,7 @@ def drill(run: Run, args: argparse.Namespace) -> int:
         rows.append({**shown, "reasons": ", ".join(codes)})
     missed = [row["drill"] for row in rows if row["result"] == "DID NOT HOLD"]
     if not args.quiet:
-        print(table(rows, ("drill", "result", "ms", "reasons")))
+        show(table(rows, ("drill", "result", "ms", "reasons")))
     if missed:
         print(f"{PROG}: the gate did not hold: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0

@@ -919,6 +919,45 @@ def test_a_complaint_is_one_redacted_line_and_an_annotation_in_a_workflow(
     assert capsys.readouterr().err == "a.py: error: 100% bad\n::error title=a.py::100%25 bad\n"
 
 
+OUTPUTS = {  # where standard output leads, in what encoding: what is read there and the exit code
+    "a terminal without the characters": (None, "ascii", "a\\u2026\n", 0),
+    "a reader that has left": ("pipe", "utf-8", "", 0),
+    "a full disk": (
+        "/dev/full",
+        "utf-8",
+        "standard output: cannot be written: No space left on device; make room",
+        3,
+    ),
+    "closed": ("closed", "utf-8", "", 0),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_whatever_becomes_of_the_output_neither_a_traceback_nor_another_verdict_follows(name: str) -> None:
+    place, encoding, expected, code = OUTPUTS[name]
+    script = (
+        "import os, sys, events\nevents.Arguments('Doc.', 'x')\n"
+        "try: events.show('a\u2026')\n"
+        "except events.EvidenceError as error: print(error, file=sys.stderr); sys.exit(3)\n"
+        "assert os.fstat(1)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout={None: subprocess.PIPE, "pipe": writer, "/dev/full": full, "closed": None}[place],
+        stderr=subprocess.PIPE,
+        preexec_fn=(lambda: os.close(1)) if place == "closed" else None,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS), "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    os.close(writer)
+    os.close(full)
+    said = ((done.stdout or b"") + done.stderr).decode()
+    assert (done.returncode, said[: len(expected)] if code else said) == (code, expected)
+
+
 def test_one_line_has_no_control_characters_and_a_length() -> None:
     assert one_line("a\nb\x1b[1m\u202e\udc80c") == "a b [1m  c"
     assert one_line("x" * 400, 10) == "xxxxxxxxx…"
