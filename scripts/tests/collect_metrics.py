@@ -1034,6 +1034,8 @@ def child_env(run: Run, settings: Settings) -> dict[str, str]:
     env = {**KEYS, **os.environ, "TPR_RUN_ID": run.id, "TPR_FAILFAST_MODE": settings.mode}
     if not (run.root / ".hypothesis").exists():  # examples of the suite's property tests stay in artifacts too
         env.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(run.artifacts / ".hypothesis"))
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):  # they would begin another measurement
+        env.pop(name, None)
     return env
 
 

@@ -440,6 +440,15 @@ def test_recovering_nothing_says_whether_a_suite_still_runs(
     assert names == ["metrics_capture_start", "metrics_capture_complete"] * 2
 
 
+def test_a_measurement_that_the_environment_asks_for_does_not_take_the_place_of_the_captures(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COVERAGE_PROCESS_START", ".coveragerc")
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", ":data:{}")
+    env = collect.child_env(run, collect.parse(["--root", str(run.root)]))
+    assert [name for name in env if name.startswith("COVERAGE_PROCESS")] == []
+
+
 BAD_VALUES = [
     ("TPR_FAILFAST_MODE", "--failfast-mode", "sotf", "expected one of off, soft, hard, got 'sotf'"),
     ("TPR_COVERAGE_BASELINE", "--coverage-baseline", "high", "expected a number from 0 to 100, got 'high'"),
