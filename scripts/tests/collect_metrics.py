@@ -891,9 +891,19 @@ def read_ladder(path: Path) -> dict[str, Any] | None:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
     except (*UNREADABLE, yaml.YAMLError) as error:
         detail = f"{type(error).__name__}: {one_line(error)}"
-        remedy = "mend it or record it anew with --rebaseline"
+        remedy = "mend it or record it anew with --rebaseline --reason TEXT"
         raise EvidenceError(f"{path}: expected baseline.line and baseline.branch, got {detail}; {remedy}") from None
     return document
+
+
+def known_ladder(run: Run, settings: Settings) -> dict[str, Any] | None:
+    """The ladder, if there is one. One that cannot be read gives way to a new one that has a reason."""
+    try:
+        return read_ladder(ladder_path(run))
+    except EvidenceError:
+        if settings.rebaseline and settings.reason:
+            return None
+        raise
 
 
 def new_ladder(coverage: Mapping[str, Any], commit: str | None, settings: Settings) -> dict[str, Any]:
@@ -923,7 +933,7 @@ def record_ladder(run: Run, settings: Settings, coverage: Mapping[str, Any]) -> 
     import yaml
 
     path = ladder_path(run)
-    known = read_ladder(path)
+    known = known_ladder(run, settings)
     fresh = known is None or settings.rebaseline
     if known and fresh and lowered(known["baseline"], coverage) and not settings.reason:
         raise EvidenceError(f"{path}: --rebaseline would lower the baseline; say why with --reason TEXT")
@@ -1049,6 +1059,8 @@ def work(run: Run, settings: Settings, stops: Stops) -> int:
             if code := run_script(run, settings, "validate_env.py", "--allow-unrecorded"):
                 return 1 if code == 1 else 2
     need_packages(settings)
+    if settings.measured and settings.mode == "off":
+        known_ladder(run, settings)  # what is wrong with it is said before the suite runs
     return merge_shards(run, settings, watch) if settings.merge else capture_suite(run, settings, watch, stops)
 
 

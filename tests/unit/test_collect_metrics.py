@@ -566,13 +566,23 @@ def test_the_promise_comes_from_the_keys_and_a_suite_without_branches_promises_n
 
 
 @pytest.mark.parametrize("text", ["", "[]", "baseline: 3", "baseline: {line: high, branch: 1}", "a: [", "{" * 999])
-def test_a_ladder_that_cannot_be_read_is_named_and_not_replaced(text: str, run: Run) -> None:
+def test_a_ladder_that_cannot_be_read_is_named_and_replaced_only_with_a_reason(text: str, run: Run) -> None:
     path = run.artifacts / "coverage-ladder.yaml"
     path.write_text(text)
     for flags in ([], ["--rebaseline"]):
         with pytest.raises(EvidenceError, match=r"coverage-ladder.yaml: expected baseline.line and baseline.branch"):
             ladder(run, 1.0, 1.0, *flags)
     assert path.read_text() == text
+    assert ladder(run, 1.0, 1.0, "--rebaseline", "--reason=torn")[1] is True
+
+
+def test_a_ladder_that_cannot_be_read_is_said_before_the_suite_runs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.artifacts / "coverage-ladder.yaml").write_text("a: [")
+    monkeypatch.setattr(collect, "run_child", None)
+    assert collect.main(["--root", str(run.root), "--skip", "environment"]) == 2
+    assert "expected baseline.line and baseline.branch" in capsys.readouterr().err
 
 
 def covered_capture(run: Run, **contexts: dict[str, list[int]]) -> Capture:
