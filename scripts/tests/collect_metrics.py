@@ -1461,7 +1461,17 @@ def span(text: str) -> float:
     return bounded(text, TIMEOUT_MAX, "a number of seconds")
 
 
+def open_standard_streams() -> None:
+    """Give this process and the suite an empty stream for each that was closed: pytest cannot do without."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    open_standard_streams()
     settings = parse(argv)
     try:
         run, settings = begin(settings)

@@ -36,8 +36,7 @@ TAXONOMY = frozenset(
 LOG_NAME = "events.log.jsonl"
 GENESIS = "0" * 64
 MASK = "[redacted]"
-MAX_DEPTH = 64
-MAX_PROBLEMS = 1000
+MAX_DEPTH, MAX_PROBLEMS = 64, 1000
 _OWN_FIELDS = frozenset({"timestamp", "event", "context"})
 _ENVELOPE = frozenset({"artifact", "schema_version", "run_id", "generated_at", "commit", "dirty", "sha256"})
 
@@ -113,9 +112,8 @@ _json = _Json()
 
 def is_secret_name(name: str) -> bool:
     """Whether a field or environment variable of this name holds a secret, in any case and joiner."""
-    if re.search(_DATA_KEY, name):  # a path or a node id is data, not the name of a field
-        return False
-    return re.search(_SECRET_KEY, re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name)) is not None
+    field = not re.search(_DATA_KEY, name)  # a path or a node id is data, not the name of a field
+    return field and re.search(_SECRET_KEY, re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name)) is not None
 
 
 def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -472,15 +470,9 @@ class Run:
         if not _ENVELOPE.isdisjoint(body):
             raise ValueError(f"fields {sorted(_ENVELOPE)} are the envelope's own")
         commit, dirty = self.commit
-        document: dict[str, Any] = {
-            "artifact": artifact,
-            "schema_version": schema_version,
-            "run_id": self.id,
-            "generated_at": self.log.now(),
-            "commit": commit,
-            "dirty": dirty,
-            **redact(body, secret_values(os.environ)),
-        }
+        origin = {"run_id": self.id, "generated_at": self.log.now(), "commit": commit, "dirty": dirty}
+        envelope: dict[str, Any] = {"artifact": artifact, "schema_version": schema_version, **origin}
+        document = envelope | redact(body, secret_values(os.environ))
         document["sha256"] = content_digest(document)
         self.write_bytes(artifact, (indented(document) + "\n").encode(errors=_ESCAPE))
         return document
@@ -504,21 +496,11 @@ def show(text: str) -> None:
         raise EvidenceError(f"standard output: cannot be written: {error.strerror}; make room for it") from None
 
 
-def open_standard_streams() -> None:
-    """Give this process and its children an empty stream for each that was closed, lest a file takes its number."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-
-
 class Arguments(argparse.ArgumentParser):
     """The flags that every script has, with a script's docstring as its help and one-line usage errors."""
 
     def __init__(self, doc: str, script: str) -> None:
         formatter = partial(argparse.RawTextHelpFormatter, width=110)  # to ask the terminal and to wrap is slow
-        open_standard_streams()
         super().__init__(prog=f"{script}.py", description=doc, formatter_class=formatter, allow_abbrev=False)
         self.add_argument("--root", type=folder, default=".", help="project under test (default: here)")
         self.add_argument("--artifacts", type=_path, help="where evidence goes (default: ROOT/artifacts)")
