@@ -51,18 +51,7 @@ if not SAMPLE.is_dir():
 SEEDED = ("prices.py", "discount")
 MODES = ("off", "soft", "hard", "pytest -x", "limit")
 BROKEN = "injected by benchmark_failfast.py"
-LEFT_OUT = (
-    ".git",
-    "artifacts",
-    "__pycache__",
-    ".venv",
-    "venv",
-    ".tox",
-    ".nox",
-    "node_modules",
-    ".*_cache",
-    ".hypothesis",
-)
+LEFT_OUT = ".git artifacts __pycache__ .venv venv .tox .nox node_modules .*_cache .hypothesis".split()
 RED = {**{mode: {1} for mode in MODES}, "pytest -x": {1, 2}, "limit": {1, 2}}  # pytest: 2, a file cannot be collected
 TRIES = 3  # faults tried for each one wanted
 GIT = "git -c user.name=benchmark -c user.email= -c commit.gpgsign=false -c core.hooksPath=/dev/null".split()
@@ -195,12 +184,9 @@ def read_source(path: Path) -> str:
 def spread(values: Sequence[float]) -> dict[str, float]:
     from statistics import fmean, median
 
-    return {
-        "mean": round(fmean(values), 4),
-        "median": round(median(values), 4),
-        "min": round(min(values), 4),
-        "max": round(max(values), 4),
-    }
+    kinds: dict[str, Callable[[Sequence[float]], float]]
+    kinds = {"mean": fmean, "median": median, "min": min, "max": max}
+    return {name: round(kind(values), 4) for name, kind in kinds.items()}
 
 
 def improvement(slow: float, fast: float) -> float:
@@ -260,20 +246,14 @@ def summary_body(settings: Settings, trials: Sequence[Trial], unseen: Sequence[T
         "faults": [row_of(trial) for trial in trials],
         "unseen": [{"fault": trial.place.title, "why": trial.unseen} for trial in unseen],
     }
-    return {
-        **{key: last[key] for key in kept},
-        "partial_metrics": last["partial_metrics"],
-        "rollback": last["rollback"],
-        "benchmark": benchmark,
-    }
+    return {key: last[key] for key in (*kept, "partial_metrics", "rollback")} | {"benchmark": benchmark}
 
 
 def table(benchmark: Mapping[str, Any]) -> str:
     """The benchmark for people: seconds per fault and mode, then what they come to."""
     from statistics import median
 
-    head = f"{'seconds until the verdict':<48}" + "".join(f"{mode:>10}" for mode in MODES)
-    lines = [head]
+    lines = [f"{'seconds until the verdict':<48}" + "".join(f"{mode:>10}" for mode in MODES)]
     for row in benchmark["faults"]:
         times = "".join(f"{median(row['runs'][mode]['seconds']):10.2f}" for mode in MODES)
         lines.append(f"{one_line(row['fault'], 47):<48}{times}")
@@ -287,13 +267,11 @@ def table(benchmark: Mapping[str, Any]) -> str:
         lines.append(f"{name:<42}{ratio:7.2f}")
     for mode, row in benchmark["targets"].items():
         word = "met" if row["met"] else "not met"
-        lines.append(
-            f"target of {mode}: {row['target_percent']:g} %, measured {row['measured_percent']:.1f} %: {word}"
-        )
-    if (machine := benchmark["machine"])["load"] > 2 * (machine["processors"] or 1):
-        lines.append(
-            f"busy machine: load {machine['load']} on {machine['processors']} processors; measure again later"
-        )
+        measured = f"{row['target_percent']:g} %, measured {row['measured_percent']:.1f} %"
+        lines.append(f"target of {mode}: {measured}: {word}")
+    load, processors = (benchmark["machine"][name] for name in ("load", "processors"))
+    if load > 2 * (processors or 1):
+        lines.append(f"busy machine: load {load} on {processors} processors; measure again later")
     return "\n".join(lines)
 
 
@@ -624,10 +602,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path, Path]:
     add("--runs", type=positive, default=3, metavar="N", help="how many runs per fault and mode (default 3)")
     add("--seed", type=whole, default=env.get("TPR_SEED", "12345"), help="chooses the faults (default: TPR_SEED)")
     add("--timeout", type=positive, default=900, metavar="SECONDS", help="give up on a run after this long")
-    soft, hard = (
-        env.get("TPR_MAX_FAIL_FAST_IMPROVEMENT_TARGET", "40"),
-        env.get("TPR_HARD_FAIL_FAST_IMPROVEMENT_TARGET", "60"),
-    )
+    soft = env.get("TPR_MAX_FAIL_FAST_IMPROVEMENT_TARGET", "40")
+    hard = env.get("TPR_HARD_FAIL_FAST_IMPROVEMENT_TARGET", "60")
     add("--soft-target", type=percent, default=soft, metavar="PERCENT", help="improvement asked of soft (40)")
     add("--hard-target", type=percent, default=hard, metavar="PERCENT", help="improvement asked of hard (60)")
     args = parser.parse_args(words[:cut])
