@@ -766,9 +766,29 @@ def run_script(run: Run, settings: Settings, script: str, *flags: str) -> int:
     return subprocess.run(command, env=child_env(run, settings), check=False).returncode
 
 
-def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] | None:
+@contextlib.contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do `work` in a process of its own while the block runs."""
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(Exception):
+            work()
+            os._exit(0)
+        os._exit(1)
+    try:
+        yield
+    finally:
+        _, status = os.waitpid(child, 0)
+    if status:
+        work()  # what failed there fails here too, and says why
+
+
+def report_coverage(
+    capture: Capture, run: Run, suite: Suite, meanwhile: contextlib.AbstractContextManager[None]
+) -> dict[str, Any] | None:
     """Write coverage.xml from the capture's data; its counts, or None if nothing was measured.
 
+    `meanwhile` is entered when the data are whole.
     After soft's early stop of the files that ran alone: the others were not reached, and to analyse them takes long.
     """
     import coverage  # the environment is validated by now
@@ -793,7 +813,8 @@ def report_coverage(capture: Capture, run: Run, suite: Suite) -> dict[str, Any] 
                 return None
             early = suite.order and suite.reason
             ran = [path for path in data.measured_files() if data.lines(path)] if early else None
-            cov.xml_report(ran, outfile=str(temporary), ignore_errors=True)
+            with meanwhile:
+                cov.xml_report(ran, outfile=str(temporary), ignore_errors=True)
         run.write_bytes("coverage.xml", temporary.read_bytes())
     except coverage.exceptions.NoDataError:
         return None
@@ -997,25 +1018,36 @@ class Stopwatch:
 
 def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite, watch: Stopwatch) -> dict[str, Any]:
     """Write every artifact of the capture; returns the baseline. A partial one moves no ladder and no map."""
-    with watch.stage("coverage"):
-        coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite)
-    with watch.stage("durations"):
-        durations = durations_body(suite, settings.top)
-        run.write("durations.json", DURATIONS_VERSION, durations)
-    with watch.stage("markers"):
-        markers = markers_body(suite)
-        run.write("markers.usage.json", MARKERS_VERSION, markers)
-    with watch.stage("history"):
-        keep_history(suite, run, capture.origin)
+    whole = settings.mode == "off" and not suite.reason and not settings.shard
+    mapped = whole and "contexts" not in settings.skip
+    apart = bool(settings.merge) and hasattr(os, "fork")  # joined suites are large ones
+
+    def write_tests() -> None:
+        with watch.stage("durations"):
+            run.write("durations.json", DURATIONS_VERSION, durations)
+        with watch.stage("markers"):
+            run.write("markers.usage.json", MARKERS_VERSION, markers)
+        with watch.stage("history"):
+            keep_history(suite, run, capture.origin)
+
+    def write_map() -> None:
+        with watch.stage("contexts"):
+            run.write("test.map.json", MAP_VERSION, line_map(capture, suite, run))
+
+    durations, markers = durations_body(suite, settings.top), markers_body(suite)
+    nothing = contextlib.nullcontext()
+    with beside(write_tests) if apart else nothing, watch.stage("coverage"):
+        meanwhile = beside(write_map) if apart and mapped else nothing
+        coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite, meanwhile)
+    if not apart:
+        write_tests()
     with watch.stage("flakes"):
         flakes = None if "flakes" in settings.skip else scan_flakes(run, settings)
     ladder, fresh = None, False
-    whole = settings.mode == "off" and not suite.reason and not settings.shard
     if whole and coverage and coverage["line_percent"] is not None:
         ladder, fresh = record_ladder(run, settings, coverage)
-    if whole and coverage and "contexts" not in settings.skip:
-        with watch.stage("contexts"):
-            run.write("test.map.json", MAP_VERSION, line_map(capture, suite, run))
+    if mapped and coverage and not apart:
+        write_map()
     parts = {"coverage": coverage, "flakes": flakes, "ladder": ladder, "signature": read_signature(run, settings)}
     body = baseline_body(suite, durations, markers, **parts, seconds=watch.seconds, scope=scope(suite, settings))
     if settings.mode != "off":

@@ -9,6 +9,7 @@ import random
 import signal
 import statistics
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -617,9 +618,9 @@ def test_the_map_says_which_test_file_covered_which_lines(run: Run) -> None:
 def test_coverage_data_torn_by_a_kill_cost_the_coverage_not_the_tests(run: Run) -> None:
     capture = covered_capture(run, test_a={"m.py": [1]})
     capture.data_file.write_bytes(capture.data_file.read_bytes()[:100])
-    assert collect.report_coverage(capture, run, Suite(reason="killed")) is None
+    assert collect.report_coverage(capture, run, Suite(reason="killed"), nullcontext()) is None
     with pytest.raises(EvidenceError, match="mend it or pass --skip coverage"):
-        collect.report_coverage(capture, run, Suite())
+        collect.report_coverage(capture, run, Suite(), nullcontext())
 
 
 def test_coverage_data_are_read_by_a_version_that_cannot_close_them(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import collect_metrics as collect
 import pytest
-from events import Run, read_artifact
+from events import EvidenceError, Run, read_artifact
 
 if TYPE_CHECKING:
     import conftest as platform
@@ -167,6 +169,15 @@ def test_a_shard_that_was_killed_makes_the_whole_partial_for_its_reason(
     baseline = read_artifact(tmp_path / "artifacts" / "baseline.metrics.json")
     assert baseline["partial"] == {"reason": "shard 2/2: killed by SIGKILL", "in_flight": ["c"]}
     assert "partial: shard 2/2: killed by SIGKILL; in flight: c" in capsys.readouterr().err
+
+
+def test_work_beside_another_is_another_processs_and_its_error_is_told_here(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with collect.beside(lambda: note.write_text(str(os.getpid()))):
+        pass
+    assert int(note.read_text()) != os.getpid()
+    with pytest.raises(EvidenceError, match="no room"), collect.beside(Mock(side_effect=EvidenceError("no room"))):
+        pass
 
 
 def test_a_failure_in_any_shard_is_the_suites(tmp_path: Path) -> None:
