@@ -69,9 +69,9 @@ DECIDING = {  # per script: the functions whose result is a verdict, or a number
 NAMES = """import sys
 from mutmut.mutation.file_mutation import mutate_file_contents
 print(*mutate_file_contents(sys.argv[1], open(sys.argv[1], encoding="utf-8").read()).mutant_names)"""
-LEFT_OUT = (  # tests that take or measure long, or what is imported; without them the score can only be lower
+LEFT_OUT = (  # take or measure long, look at imports, or have an id that mutmut cannot ask for: this only lowers the score
     "hostile memory cut_at_any_byte drill eight_processes too_long any_one_byte known_truth in_200_ms one_long_gap "
-    "imports_nothing needs_none_of twenty_thousand"
+    "imports_nothing needs_none_of twenty_thousand u0669"
 ).split()
 DIFFS = """import sys
 from mutmut.mutation.diff_apply import get_diff_for_mutant

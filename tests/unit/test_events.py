@@ -253,6 +253,7 @@ def test_values_of_secret_environment_variables_are_masked_longest_first() -> No
     assert secrets == ("hunter2-and-more", "hunter2")
     assert redact_text("a hunter2-and-more b hunter2 c", secrets) == f"a {MASK} b {MASK} c"
     assert redact([ValueError("hunter2")], secrets) == [f"ValueError('{MASK}')"]
+    assert redact({"of hunter2": 1}, secrets) == {f"of {MASK}": 1}
 
 
 @pytest.mark.parametrize(
@@ -443,7 +444,7 @@ ODD = {
     "infinite": ([1.5, float("-inf")], [1.5, "-inf"]),
     "cycle": (CYCLE, [1, "<list: contains itself>", "<list: contains itself>"]),
     "raising repr": ([Rude(), 1], ["<Rude: SystemError>", 1]),
-    "huge integer": ([10**5000, 10**4000], ["<int: ValueError>", 10**4000]),
+    "huge integer": ([10**4300, 10**4300 - 1], ["<int: ValueError>", 10**4300 - 1]),
     "odd keys": (
         {None: 1, True: 2, 1.5: 3, (1, "a"): 4, b"x": 5},
         {"null": 1, "true": 2, "1.5": 3, '[1,"a"]': 4, "b'x'": 5},
@@ -479,7 +480,7 @@ def test_deep_nesting_is_cut_where_any_reader_can_follow(run: Run) -> None:
     run.log.info(EVENT, deep=DEEP, after=1)
     text = json.dumps(fields_of(run)["deep"])
     assert text.count("[") < 70
-    assert "nested too deep" in text
+    assert '"<list: nested too deep>"' in text
     assert fields_of(run)["after"] == 1
 
 
