@@ -5,7 +5,7 @@ FAULT_WITHIN only paths that start with this count
 FAULT_KIND   write: what opens, makes, writes, syncs or renames; read: what opens a file to read it; clock
 FAULT_AT     which one goes wrong (0: none)
 FAULT_DO     an errno's name; kill, torn (half is written, then kill), short (half is written, then the disk is full);
-             slow (every one waits a moment)
+             gone (the file is removed); slow (every one waits a moment)
 FAULT_STAY   if set, everything after it goes wrong as well: a full disk
 """
 
@@ -51,6 +51,8 @@ def strike(kind, what):
     done = due(kind, what)
     if done in ("kill", "torn"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if done == "gone" and os.path.isfile(what):
+        os.unlink(what)
     if done == "short" or hasattr(errno, done):
         number = getattr(errno, done, errno.ENOSPC)
         raise OSError(number, os.strerror(number), what if not isinstance(what, int) else None)
