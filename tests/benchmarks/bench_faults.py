@@ -269,13 +269,14 @@ def lost(place: Place, finished: int) -> Iterator[str]:
     for records in artifacts.glob(".capture/*/records.jsonl"):
         with records.open(encoding="utf-8", errors="replace", newline="\n") as stream:
             most = max(most, len(read_records(stream).tests))
+    recorded = most
     if most == 0:
         with suppress(EvidenceError):
             most = read_artifact(artifacts / "durations.json")["all"]["count"]
     if most < finished:
         yield f"{finished} tests had finished, {most} are on record"
-    if list(artifacts.glob(".capture/*/alive")):
-        yield from unrecovered(place, most)
+    if recorded and list(artifacts.glob(".capture/*/alive")):
+        yield from unrecovered(place, recorded)
 
 
 def unrecovered(place: Place, most: int) -> Iterator[str]:
@@ -284,7 +285,7 @@ def unrecovered(place: Place, most: int) -> Iterator[str]:
     ended = place.end(watch(place.start(recovery, {})))
     yield from unruly(ended, (0, 1, 2))
     baseline = read_artifact(place.now / "artifacts" / "baseline.metrics.json")
-    if most and (baseline["outcomes"]["tests"] < most or not baseline["partial"]):
+    if baseline["outcomes"]["tests"] < most or not baseline["partial"]:
         yield f"recovered {baseline['outcomes']['tests']} of {most} recorded tests"
 
 
@@ -596,11 +597,9 @@ def main() -> int:
         for name in args.only or CAMPAIGNS:
             title, work = CAMPAIGNS[name]
             campaign, began = Campaign(place, args.seed, whole, codes), time.perf_counter()
-            work(
-                campaign,
-                cases,
-                {"kills": args.kills, "stops": args.stops, "together": args.stops}.get(name, args.most),
-            )
+            count = {"kills": args.kills, "stops": args.stops, "together": args.stops}.get(name, args.most)
+            with suppress(KeyboardInterrupt):  # the rounds that were done count
+                work(campaign, cases, count)
             rounds, bad = campaign.rounds.total(), campaign.broken.total()
             broken += bad
             print(f"{title:36}{rounds:>8}{bad:>16}{time.perf_counter() - began:>9.0f}", flush=True)

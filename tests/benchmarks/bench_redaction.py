@@ -56,7 +56,13 @@ def word(chance: random.Random, count: int, letters: str = LETTERS) -> str:
 def tokens(chance: random.Random) -> Iterator[Planted]:
     """By published prefix; each put together from pieces, so that no scanner trips over this file."""
     upper = string.ascii_uppercase + string.digits
-    plain = (("gh", "p_", 36), ("gh", "o_", 36), ("gh", "s_", 36), ("github_", "pat_", 60), ("gl", "pat-", 20))
+    plain: tuple[tuple[str, str, int], ...] = (
+        ("gh", "p_", 36),
+        ("gh", "o_", 36),
+        ("gh", "s_", 36),
+        ("github_", "pat_", 60),
+        ("gl", "pat-", 20),
+    )
     plain += (("gl", "rt-", 20), ("xox", "b-", 40), ("xa", "pp-", 40), ("AI", "za", 35), ("ya", "29.", 50))
     plain += (("GOC", "SPX-", 28), ("sk_", "live_", 24), ("rk_", "test_", 24), ("wh", "sec_", 32), ("np", "m_", 36))
     plain += (("h", "f_", 34), ("dop", "_v1_", 64), ("shp", "at_", 32), ("gl", "sa_", 32), ("sn", "trys_", 60))
@@ -81,7 +87,14 @@ def tokens(chance: random.Random) -> Iterator[Planted]:
 
 def named(chance: random.Random) -> Iterator[Planted]:
     """What stands beside its name, in a header, in a URL, over several lines."""
-    forms = ("password={}", "DB_PASSWORD: {}", "'api_key': '{}'", '"client_secret": "{}"', "passwd = '{}'", "pwd={}")
+    forms: tuple[str, ...] = (
+        "password={}",
+        "DB_PASSWORD: {}",
+        "'api_key': '{}'",
+        '"client_secret": "{}"',
+        "passwd = '{}'",
+        "pwd={}",
+    )
     forms += (
         "apiKey={}",
         "auth_token={};",
@@ -214,26 +227,32 @@ class Corpus:
         self.innocent: list[str] = []
         self.environ = {name: word(chance, 24) for name in VARIABLES}
         self.tests, self.properties, self.harmless, self.broken = HEAD, PROPERTY, HEAD, ""
+        for way in sorted(WAYS) * each:
+            for secret in chance.sample([*tokens(chance), *named(chance)], 20):
+                self.plant(chance, secret, way)
         for _ in range(each):
-            for secret in (*tokens(chance), *named(chance)):
-                self.plant(chance, secret)
+            for secret in (secret for secret in (*tokens(chance), *named(chance)) if secret.formed):
+                passes = chance.choice("01")
+                way = f"the id of a test that {'passed' if passes == '1' else 'failed'}"
+                self.tests += self.test(IN_ID, self.note(way, secret), len(self.planted), outcome=passes)
             for text in innocents(chance):
                 self.innocent.append(text)
                 self.harmless += self.test(WAYS["exception"], text, len(self.innocent))
                 self.harmless += self.test(IN_ID, text, f"{len(self.innocent)}_id", outcome="0")
-        for name, value in self.environ.items():
-            for text in (f"{name} was {value}.", f"got {value}"):
-                self.plant(chance, Planted("variable", text, (value,), formed=True), ways=len(WAYS))
+        for (name, value), way in zip(self.environ.items(), chance.sample(sorted(WAYS), len(VARIABLES)), strict=True):
+            self.plant(chance, Planted("variable", f"{name} was {value}.", (value,)), way)
+        for name in sorted(WAYS):
+            self.environ[f"{name.upper()}_TOKEN"] = value = word(chance, 24)
+            self.plant(chance, Planted("variable", f"got {value}", (value,)), name)
+        self.environ["ID_TOKEN"] = value = word(chance, 24)
+        self.tests += self.test(IN_ID, self.note("id", Planted("variable", value, (value,))), "variable", outcome="1")
+        self.note("the command line", Planted("variable", "", (self.environ["ACME_TOKEN"],)))
         self.broken = f"raise RuntimeError({self.note('collection', next(tokens(chance)))!r})\n"
 
-    def plant(self, chance: random.Random, secret: Planted, ways: int = 3) -> None:
-        for way in chance.sample(sorted(WAYS), ways):
-            self.tests += self.test(WAYS[way], self.note(way, secret), len(self.planted))
-        if secret.formed:
-            self.tests += self.test(IN_ID, self.note("id", secret), len(self.planted), outcome="0")
-            self.tests += self.test(IN_ID, self.note("id of one that passed", secret), len(self.planted), outcome="1")
-        if chance.random() < 0.2:
-            self.properties += self.test(FALSIFIED, self.note("example", secret), len(self.planted))
+    def plant(self, chance: random.Random, secret: Planted, way: str) -> None:
+        self.tests += self.test(WAYS[way], self.note(way, secret), len(self.planted))
+        if chance.random() < 0.1:
+            self.properties += self.test(FALSIFIED, secret.text, len(self.planted))
 
     def note(self, way: str, secret: Planted) -> str:
         self.planted.append((way, secret))
