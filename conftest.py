@@ -146,8 +146,9 @@ class Records:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._os_write = os.write  # a test may have another in its place
-        self._events = Path(settings["events"])
-        self._redact: Callable[[str], str] | None = None
+        self._platform = load_module("tpr_events", Path(settings["events"]))
+        self._secrets = self._platform.secret_values(os.environ)
+        self._shown = lru_cache(maxsize=64)(self._redact)  # ids as they are written: a kill leaves them as they are
         self._open: dict[str, list[pytest.TestReport]] = {}  # by test: its reports so far
         self._name = ""
         self._item: pytest.Item | None = None
@@ -158,7 +159,7 @@ class Records:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         if item is not self._announced:
-            self._append(start_line(item.nodeid))
+            self._append(start_line(self._shown(item.nodeid)))
         self._item, self._next, self._announced = item, nextitem, None
         self._name = item.nodeid
 
@@ -175,8 +176,9 @@ class Records:
         del self._open[key]
         name = report.nodeid
         markers = self._markers(name, reports)
+        shown = self._shown(name)
         line = (
-            plain_record(name, reports, markers) if plain else _compact(self._record(name, reports, markers)) + "\n"
+            plain_record(shown, reports, markers) if plain else _compact(self._record(shown, reports, markers)) + "\n"
         )
         self._append(line + self._announce() if name == self._name else line)
 
@@ -185,7 +187,7 @@ class Records:
         if self._next is None:
             return ""
         self._announced, self._next = self._next, None
-        return start_line(self._announced.nodeid)
+        return start_line(self._shown(self._announced.nodeid))
 
     def _key(self, report: pytest.TestReport) -> str:
         return report.nodeid
@@ -224,19 +226,20 @@ class Records:
         if report.when in PHASES:
             record[report.when] = round(report.duration, 6)
         if report.skipped:
-            record["reason"] = skip_reason(report)
+            record["reason"] = self._redact(skip_reason(report))
+
+    def _redact(self, text: str) -> str:
+        return str(self._platform.redact_text(text, self._secrets))
 
     def _failure(self, report: pytest.TestReport | pytest.CollectReport) -> dict[str, str]:
-        if self._redact is None:
-            events = load_module("tpr_events", self._events)
-            self._redact = partial(events.redact_text, secrets=events.secret_values(os.environ))
+        self._secrets = self._platform.secret_values(os.environ)  # the suite may have set some
         kind, text = exception_of(report)
         return {"phase": str(report.when), "type": kind, "text": self._redact(text)}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.write({"collect_error": report.nodeid, **self._failure(report)})
+            self.write({"collect_error": self._shown(report.nodeid), **self._failure(report)})
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self.write({"rootdir": str(session.config.rootpath), "registered": registered_markers(session.config)})
@@ -256,9 +259,9 @@ class Records:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._announced:
-            self.write({"not_begun": self._announced.nodeid})
+            self.write({"not_begun": self._shown(self._announced.nodeid)})
         stop = session.shouldfail or session.shouldstop
-        self.write({"exit": int(exitstatus), "stop": str(stop) if stop else None})
+        self.write({"exit": int(exitstatus), "stop": self._redact(str(stop)) if stop else None})
 
     def write(self, line: dict[str, Any]) -> None:
         self._append(_compact(line) + "\n")
@@ -275,7 +278,7 @@ class DistributedRecords(Records):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.write({"start": nodeid})
+        self.write({"start": self._shown(nodeid)})
 
     def _key(self, report: pytest.TestReport) -> str:
         return report.nodeid + str(vars(report).get("worker_id", ""))

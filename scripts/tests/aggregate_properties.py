@@ -1225,7 +1225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = Run("aggregate_properties", settings.root, artifacts)
         with tempfile.TemporaryDirectory(prefix="tpr-properties-") as folder:
             body = results_body(examine(run, settings, Path(folder)))
-        run.write(RESULTS, RESULTS_VERSION, body)
+        document = run.write(RESULTS, RESULTS_VERSION, body)
     except NoPropertyError as error:
         if not settings.allow_none:
             return complain("aggregate_properties.py", str(error))
@@ -1240,7 +1240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("aggregate_properties.py", "interrupted before the first run had ended; run it again")
     if not settings.quiet:
-        show(table(body))
+        show(table(document))  # without what is secret
     return verdict(body)
 
 

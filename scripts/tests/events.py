@@ -78,13 +78,15 @@ _TOKEN = r"""(?xa)()(?: -----BEGIN\ [A-Z0-9\ ]{1,40}----- [\s\S]*? (?: -----END\
 _NODE_ID = r"(?s)[^\s\[:]+\.py(?:::[^\s\[:]+)*(?:\[.*\])?"
 _BASIC = r"(?:[A-Za-z\d+/]{4})+(?:[A-Za-z\d+/]{4}|[A-Za-z\d+/]{3}=|[A-Za-z\d+/]{2}==)(?![\w+/=])"
 _QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
-_VALUE = rf"(?!\[redacted|(?:none|null|true|false)\b)(?:{_QUOTED}|(?:\[redacted\]|[^\s,;&)}}\]])+)"
+_ESCAPED = r"(?P<mark>\\+[\"'])(?:(?!(?P=mark))[^\n])*(?P=mark)"  # in a document within a document
+_VALUE = rf"(?!\[redacted|(?:none|null|true|false)\b)(?:{_QUOTED}|{_ESCAPED}|(?:\[redacted\]|[^\s,;&)}}\]])+)"
+_GAP = r"(?:\s|\\[nrt]|\\(?=\s)|(?<=\s)[E>|](?=\s))*+"  # to the next line, too: of a repr, a shell, a traceback
 _LOOSE = (  # not sought in a node id: a test's parameters are source code, and ids must stay apart
-    r"(?ai)(?<![a-z])((?:authorization|cookie)\\?[\"']?\s*[:=](?![:=])\s*)[^\r\n]+",
+    r"(?ai)(?<![a-z])((?:authorization|cookie)\\*[\"']?\s*[:=](?![:=])" + _GAP + r")[^\r\n]+",
     r"(?ai)(\bbearer\s+)(?![a-z]{1,19}(?![\w~+/=-]|\.\w))[\w.~+/=-]{4,}",
     rf"(?a)(\b(?:[Bb]asic|BASIC)\s+)(?=\w*(?:[\d+/=]|[a-z][A-Z])){_BASIC}",
     r"(://)(?:[^\s/?#\"'<>@:]*:[^\s/\"'<>]*|[^\s/?#\"'<>]+)(?=@)",
-    rf"(?ai)({_WORDS}[_-]?\d{{0,3}}\\?[\"']?\s*(?:=(?!=)|:(?![:=/]))\s*){_VALUE}",
+    rf"(?ai)({_WORDS}[_-]?\d{{0,3}}\\*[\"']?\s*(?:=(?!=)|:(?![:=/])){_GAP}){_VALUE}",
 )
 _NUMBERS = (int, float)
 _CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)

@@ -246,6 +246,15 @@ def test_a_failures_text_is_redacted_before_it_is_on_disk(
     assert "tellnobody" not in text
 
 
+def test_an_id_and_a_reason_are_redacted_before_they_are_on_disk(recording: Recording) -> None:
+    node = Node(f"t.py::test_b[ghp_{'a1' * 18}]")
+    recording.begin(node, node)
+    skipped = report("setup", "skipped", name=node.nodeid, longrepr=("t.py", 1, "Skipped: password=hunter2"))
+    lines = recording.feed(skipped, report("teardown", name=node.nodeid))
+    assert [lines[0]["start"], lines[1]["id"], lines[2]["start"]] == ["t.py::test_b[[redacted]]"] * 3
+    assert lines[1]["reason"] == "password=[redacted]"
+
+
 def crashed(message: str, text: str = "") -> pytest.TestReport:
     crash = SimpleNamespace(message=message) if message else None
     shown = SimpleNamespace(reprcrash=crash, toterminal=lambda out: out.line(text))
