@@ -39,7 +39,9 @@ RUNS = (  # a benchmark and its arguments; SUITES stands for the unpacked folder
     ("bench_checkpoint.py",),
     ("bench_report.py",),
     ("bench_shards.py",),
-    ("bench_kills.py",),
+    ("bench_faults.py",),
+    ("bench_redaction.py",),
+    ("fuzz_readers.py",),
 )
 
 
