@@ -77,9 +77,8 @@ _TOKEN = r"""(?xa)()(?: -----BEGIN\ [A-Z0-9\ ]{1,40}----- [\s\S]*? (?: -----END\
     ))"""
 _NODE_ID = r"(?s)[^\s\[:]+\.py(?:::[^\s\[:]+)*(?:\[.*\])?"
 _BASIC = r"(?:[A-Za-z\d+/]{4})+(?:[A-Za-z\d+/]{4}|[A-Za-z\d+/]{3}=|[A-Za-z\d+/]{2}==)(?![\w+/=])"
-_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
-_ESCAPED = r"(?P<mark>\\+[\"'])(?:(?!(?P=mark))[^\n])*(?P=mark)"  # in a document within a document
-_VALUE = rf"(?!\[redacted|(?:none|null|true|false)\b)(?:{_QUOTED}|{_ESCAPED}|(?:\[redacted\]|[^\s,;&)}}\]])+)"
+_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|(?P<mark>\\+[\"'])(?:(?!(?P=mark))[^\n])*(?P=mark)"
+_VALUE = rf"(?!\[redacted|(?:none|null|true|false)\b)(?:{_QUOTED}|(?:\[redacted\]|[^\s,;&)}}\]])+)"
 _GAP = r"(?:\s|\\[nrt]|\\(?=\s)|(?<=\s)[E>|](?=\s))*+"  # to the next line, too: of a repr, a shell, a traceback
 _LOOSE = (  # not sought in a node id: a test's parameters are source code, and ids must stay apart
     r"(?ai)(?<![a-z])((?:authorization|cookie)\\*[\"']?\s*[:=](?![:=])" + _GAP + r")[^\r\n]+",
@@ -471,10 +470,9 @@ class Run:
         """Write `body` in its envelope to artifacts/`artifact`; returns the document as written."""
         if not _ENVELOPE.isdisjoint(body):
             raise ValueError(f"fields {sorted(_ENVELOPE)} are the envelope's own")
-        commit, dirty = self.commit
-        origin = {"run_id": self.id, "generated_at": self.log.now(), "commit": commit, "dirty": dirty}
-        envelope: dict[str, Any] = {"artifact": artifact, "schema_version": schema_version, **origin}
-        document = envelope | redact(body, secret_values(os.environ))
+        document: dict[str, Any] = {"artifact": artifact, "schema_version": schema_version, "run_id": self.id}
+        document |= {"generated_at": self.log.now(), "commit": self.commit[0], "dirty": self.commit[1]}
+        document |= redact(body, secret_values(os.environ))
         document["sha256"] = content_digest(document)
         self.write_bytes(artifact, (indented(document) + "\n").encode(errors=_ESCAPE))
         return document
