@@ -440,6 +440,8 @@ class Rude:
 
 CYCLE: list[Any] = [1]
 CYCLE += [CYCLE, CYCLE]
+RING: dict[str, Any] = {"a": 1}
+RING["ring"] = RING
 DEEP: list[Any] = []
 for _ in range(5000):
     DEEP = [DEEP]
@@ -449,6 +451,7 @@ ODD = {
     "not a number": (float("nan"), "nan"),
     "infinite": ([1.5, float("-inf")], [1.5, "-inf"]),
     "cycle": (CYCLE, [1, "<list: contains itself>", "<list: contains itself>"]),
+    "cycle of mappings": (RING, {"a": 1, "ring": "<dict: contains itself>"}),
     "raising repr": ([Rude(), 1], ["<Rude: SystemError>", 1]),
     "huge integer": ([10**4300, 10**4300 - 1], ["<int: ValueError>", 10**4300 - 1]),
     "odd keys": (
@@ -460,6 +463,7 @@ ODD = {
     "bytes": (b"\xff", "b'\\xff'"),
     "path": (Path("/a/b"), "/a/b"),
     "set": (set("fedcba"), list("abcdef")),
+    "mixed set": ({1, "a", 0.5}, ["a", 0.5, 1]),
     "tuple": ((1, (2,)), [1, [2]]),
     "enums": ([Colour.RED, Level.LOW], ["red", 1]),
     "exception": (ValueError("x"), "ValueError('x')"),
@@ -717,6 +721,13 @@ def test_any_bytes_can_be_read_as_a_log_and_as_an_artifact(
     assert read_log(path).events == []
     with pytest.raises(EvidenceError):
         read_artifact(path)
+
+
+def test_a_broken_chain_shows_both_hashes_in_short(tmp_path: Path) -> None:
+    line = {"timestamp": "2026-01-05T07:30:00.000000Z", "event": EVENT, "context": {"prev": "f" * 64}}
+    (tmp_path / LOG_NAME).write_text(json.dumps(line) + "\n")
+    said = f"line 1: expected prev {'0' * 12}, got {'f' * 11}…: chain broken"
+    assert read_log(tmp_path / LOG_NAME).problems == [said]
 
 
 def test_a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
