@@ -510,11 +510,13 @@ def drill(run: Run, args: argparse.Namespace) -> int:
         said = "DID NOT HOLD" if not held else "refused" if code else "accepted"
         shown = {"drill": code or "(unchanged)", "result": said, "ms": f"{seconds * 1000:.0f}"}
         rows.append({**shown, "reasons": ", ".join(codes)})
-    missed = [row["drill"] for row in rows if row["result"] == "DID NOT HOLD"]
+    missed = [row for row in rows if row["result"] == "DID NOT HOLD"]
     if not args.quiet:
         show(table(rows, ("drill", "result", "ms", "reasons")))
     if missed:
-        print(f"{PROG}: the gate did not hold: {', '.join(missed)}", file=sys.stderr)
+        found = "; ".join(f"{row['drill']}: got {row['reasons'] or 'no reason'} in {row['ms']} ms" for row in missed)
+        wanted = f"expected that reason alone in under {DRILL_LIMIT_S:g} s; where only the time is wrong, try again"
+        print(f"{PROG}: the gate did not hold: {found}; {wanted}", file=sys.stderr)
     return 1 if missed else 0
 
 
