@@ -1223,7 +1223,8 @@ def refuse_empty(suite: Suite, settings: Settings) -> None:
         where = f"{settings.root}: {suite.reason}, first {first['collect_error']}"
         raise RedSuiteError(f"{where}: {first['type']}; mend it")
     text = EXIT_TEXT.get(suite.exit or 0, f"no test finished: {suite.reason or 'pytest was not asked to run any'}")
-    raise EvidenceError(f"{settings.root}: {text}; give paths or options after --")
+    remedy = "give paths or options after --" if suite.exit in (0, 5) else "mend what is said above"
+    raise EvidenceError(f"{settings.root}: {text}; {remedy}")
 
 
 class RedSuiteError(EvidenceError):

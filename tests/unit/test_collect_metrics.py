@@ -450,6 +450,21 @@ def test_a_measurement_that_the_environment_asks_for_does_not_take_the_place_of_
     assert [name for name in env if name.startswith("COVERAGE_PROCESS")] == []
 
 
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        (Suite(exit=5), "pytest collected no tests; give paths or options after --"),
+        (Suite(exit=0), "no test finished: pytest was not asked to run any; give paths or options after --"),
+        (Suite(exit=3), "pytest had an internal error; mend what is said above"),
+        (Suite(reason="pytest refused"), "no test finished: pytest refused; mend what is said above"),
+    ],
+)
+def test_a_run_without_a_test_says_what_would_help(suite: Suite, said: str, tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError) as caught:
+        collect.refuse_empty(suite, collect.parse(["--root", str(tmp_path)]))
+    assert str(caught.value) == f"{tmp_path}: {said}"
+
+
 BAD_VALUES = [
     ("TPR_FAILFAST_MODE", "--failfast-mode", "sotf", "expected one of off, soft, hard, got 'sotf'"),
     ("TPR_COVERAGE_BASELINE", "--coverage-baseline", "high", "expected a number from 0 to 100, got 'high'"),
