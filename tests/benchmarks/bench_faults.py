@@ -357,7 +357,7 @@ class Campaign:
         process = watch(self.place.start(case, faults or {}))
         do(process)
         ended = self.place.end(process)
-        found = [*unruly(ended, codes), *torn(self.place, case), *strays(self.place, case, killed)]
+        found = [*unruly(ended, codes), *torn(self.place, case), *strays(self.place, case, killed or ended.code < 0)]
         if "collect_metrics" in case.command and "hard" not in case.command:
             found += lost(self.place, 0 if (faults or {}).get("kind") == "write" else ended.finished)
         if ends and not killed and not (stopped and ended.code < 0):

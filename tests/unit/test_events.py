@@ -217,7 +217,7 @@ def test_masking_twice_is_masking_once(text: str) -> None:
     "clientSecret secrets token accessToken refresh-token X-Auth-Token api_key api-key api.key apiKey APIKEY apikey "
     "x-api-key authorization Proxy-Authorization cookie Set-Cookie cookies private_key privateKey ssh_key credential "
     "AWS_SECRET_ACCESS_KEY credentials dsn SENTRY_DSN database_url databaseUrl DB-URL redis_uri POSTGRES_URL "
-    "password2 token_value".replace("pass_phrase ", "").split(),
+    "password2 token_value secretValue".replace("pass_phrase ", "").split(),
 )
 def test_a_field_whose_name_says_secret_is_masked_in_any_case_and_joiner(name: str) -> None:
     body = redact({name: "x", "deep": [{"a": {name: {"b": 1}}}]})
@@ -270,7 +270,8 @@ def test_a_variable_that_names_a_place_is_no_secret(name: str) -> None:
 
 
 def test_a_short_value_and_the_mask_itself_are_no_secrets() -> None:
-    assert secret_values({"A_TOKEN": "abc", "B_TOKEN": "redacted", "C_TOKEN": ""}) == ()
+    assert secret_values({"A_TOKEN": "abcde", "B_TOKEN": "redacted", "C_TOKEN": ""}) == ()
+    assert secret_values({"A_TOKEN": "abcdef"}) == ("abcdef",)
 
 
 HOSTILE = [

@@ -252,13 +252,25 @@ REASONS: dict[str, tuple[Any, tuple[Any, ...], list[tuple[str, str, str, str]]]]
             )
         ],
     ),
+    "three files": (
+        modified_reasons,
+        ({"a": ["1", "2", "3"]}, {"a": ("1.0", "")}),
+        [
+            (
+                "package_modified",
+                "the files of a as its RECORD says",
+                "changed: 1, 2, 3",
+                "python -m pip install --force-reinstall --no-deps a==1.0",
+            )
+        ],
+    ),
     "variables": (
         variable_reasons,
-        ({"EMPTY": "", "TPR_SEED": "1²", "TPR_FAILFAST_MODE": "x" * 50}, ["EMPTY", "LOST"]),
+        ({"EMPTY": "", "TPR_SEED": "1²" * 30, "TPR_FAILFAST_MODE": "x" * 50}, ["EMPTY", "LOST"]),
         [
             ("env_missing", "EMPTY set", "empty", "export EMPTY=..."),
             ("env_missing", "LOST set", "not set", "export LOST=..."),
-            ("seed_not_numeric", "TPR_SEED a whole number", "1²", "export TPR_SEED=12345"),
+            ("seed_not_numeric", "TPR_SEED a whole number", "1²" * 19 + "1…", "export TPR_SEED=12345"),
             (
                 "failfast_mode_invalid",
                 "TPR_FAILFAST_MODE off, soft or hard",
@@ -475,6 +487,12 @@ def test_what_is_no_requirement_is_named(text: str) -> None:
     with pytest.raises(LockError, match=r"expected name==version, got |marker ") as caught:
         requirement_pins(text)
     assert "\n" not in str(caught.value)
+
+
+def test_an_endless_requirement_is_cut() -> None:
+    with pytest.raises(LockError) as caught:
+        requirement_pins("!" * 999)
+    assert str(caught.value) == f"expected name==version, got {'!' * 79}…"
 
 
 def test_an_endless_marker_is_cut() -> None:
