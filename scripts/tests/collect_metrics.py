@@ -498,7 +498,11 @@ def run_suite(settings_file: str, pytest_args: list[str]) -> int:
     import pytest  # only now: what pytest imports is measured too
 
     sys.argv = [str(Path(pytest.__file__).with_name("__main__.py")), *pytest_args]
-    status = int(pytest.main(["-p", "tpr_conftest", f"--tpr-capture={settings_file}", *pytest_args]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status = int(pytest.main(["-p", "tpr_conftest", f"--tpr-capture={settings_file}", *pytest_args]))
+    except KeyboardInterrupt:  # before its session had begun
+        return 2
     if (coverage := sys.modules.get("coverage")) and (cov := coverage.Coverage.current()):
         cov.stop()
         try:
@@ -669,7 +673,8 @@ def run_child(run: Run, capture: Capture, settings: Settings, held: int, stops: 
     import subprocess
 
     bootstrap = (
-        f"import os, sys; sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); import collect_metrics; "
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "  # no traceback from its imports
+        f"sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); import collect_metrics; "
         f"raise SystemExit(collect_metrics.run_suite({str(capture.settings)!r}, sys.argv[1:]))"
     )
     mode_args = [f"--failfast-mode={settings.mode}"] if settings.mode != "off" else []

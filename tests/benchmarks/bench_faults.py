@@ -292,6 +292,9 @@ def unrecovered(place: Place, most: int) -> Iterator[str]:
 def unruly(ended: Ended, codes: Sequence[int]) -> Iterator[str]:
     """What a run may not do, whatever happens to it: a traceback, another exit code."""
     lines = ended.said.splitlines()
+    early = not {" in main", " in run_suite"} & {f" in {line.rpartition(', in ')[2]}" for line in lines}
+    if "KeyboardInterrupt" in lines and early:  # Python itself, and imports: nothing had begun
+        return
     if "Traceback (most recent call last):" in lines:
         yield f"traceback: {lines[-1]} ({' < '.join(reversed(frames(lines)[-4:]))})"
     elif ended.code not in codes:

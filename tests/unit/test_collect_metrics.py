@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import statistics
+import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -353,6 +354,16 @@ def test_recovered_metrics_hold_every_finished_test_and_name_the_running_one(
     assert {path.name for path in (artifacts / "history").iterdir()} == {"older.xml", "dead.xml"}
     assert not (artifacts / ".capture").exists()
     assert "partial: the capture was killed; in flight: c" in capsys.readouterr().err
+
+
+def test_an_interruption_before_pytests_session_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pytest, "main", interrupted)
+    monkeypatch.setattr(collect, "enter_suite", str)
+    monkeypatch.setattr(sys, "argv", [])
+    assert collect.run_suite("settings", []) == 2
 
 
 @pytest.mark.parametrize("row", [{"id": []}, {"id": "a"}, {"deselected": "x"}, {"start": {}}], ids=str)
