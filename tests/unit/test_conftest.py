@@ -282,6 +282,8 @@ def test_a_failures_type_is_that_of_the_exception(message: str, text: str, kind:
 def test_an_endless_text_is_cut_in_its_middle() -> None:
     text = platform.exception_of(crashed("ValueError: no", "a" * 70_000 + "b" * 70_000))[1]
     assert platform.TEXT_LIMIT < len(text) < platform.TEXT_LIMIT + 100
+    whole = "a" * platform.TEXT_LIMIT
+    assert platform.exception_of(crashed("ValueError: no", whole))[1] == whole
     assert text.startswith("aaa")
     assert text.endswith("bbb")
     assert "characters ...]" in text

@@ -184,10 +184,11 @@ BASELINE, PROPERTIES, VERDICTS = script.BASELINE, script.PROPERTIES, script.VERD
 FAILFAST, SIGNATURE, DURATIONS = script.FAILFAST, script.SIGNATURE, script.DURATIONS
 LADDER, LOCK_HASH = "project/coverage-ladder.yaml", "project/requirements.lock.hash"
 WORKFLOW = "project/.github/workflows/chain.yml"
+RED = ("failed", "error", "collect_errors")
 FAILED_TEST = {"id": "a", "outcome": "failed", "seconds": 0.1, "worker": None}
 CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-1", "partial", changed(BASELINE, "partial", {"reason": "killed"})),
-    ("AC-1", "red: expected 0, got 1", changed(BASELINE, "outcomes.collect_errors", 1)),
+    *(("AC-1", "red: expected 0, got 1", changed(BASELINE, f"outcomes.{kind}", 1)) for kind in RED),
     ("AC-1", "100.0 of a count, got 94.0", changed(BASELINE, "population.percent", 94.0)),
     ("AC-1", "population_percent: expected at least 95", changed(BASELINE, "markers", dict.fromkeys("abcdef"))),
     ("AC-1", "baseline.metrics.hash: digest: expected", retyped("baseline.metrics.hash", "sha256:", "sha256:0")),

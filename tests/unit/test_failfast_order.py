@@ -93,9 +93,9 @@ A, B, C = row("tests/test_a.py", "test_x"), row("tests/test_b.py", "test_y"), ro
             id="among equals, the cheapest",
         ),
         pytest.param(
-            baseline([A, B, C], {"src.py": {"tests/test_b.py": "1"}}, "tests/test_c.py::test_z"),
-            [changed("src.py", 1), changed("tests/test_a.py", 3)],
-            ["tests/test_b.py", "tests/test_a.py", "tests/test_c.py"],
+            baseline([A, B, C], {"src.py": {"tests/test_b.py": "1"}}, "tests/test_a.py::TestX::test_x"),
+            [changed("src.py", 1), changed("tests/test_c.py", 3)],
+            ["tests/test_b.py", "tests/test_c.py", "tests/test_a.py"],
             id="covering, then edited, then failed last time",
         ),
         pytest.param(
