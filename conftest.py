@@ -400,12 +400,14 @@ class TracerPause:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+        between = self._trace is not None  # a subtest's report is made within its test's call
         if call.excinfo is not None:
             self._resume()  # a failure's text calls __repr__ of the code under test
         try:
             return (yield)
         finally:
-            self._pause()
+            if between:
+                self._pause()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:

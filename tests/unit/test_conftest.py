@@ -310,7 +310,7 @@ def test_the_tracer_pauses_only_while_no_hook_between_the_phases_is_measured() -
     assert not paused()._measured_hooks({__file__})
 
 
-def test_the_tracer_is_on_in_every_phase_and_off_between_them() -> None:
+def test_the_tracer_is_on_in_every_phase_also_after_a_subtest_and_off_between_them() -> None:
     pause, before = paused(), sys.gettrace()
     pause._on = True
 
@@ -325,11 +325,12 @@ def test_the_tracer_is_on_in_every_phase_and_off_between_them() -> None:
         phase = pause.pytest_runtest_call()
         next(phase)
         seen.append(sys.gettrace() is tracer)
-        with pytest.raises(StopIteration):
-            phase.send(None)
-        seen.append(sys.gettrace() is None)
+        subtest = pause.pytest_runtest_makereport(cast("pytest.CallInfo[Any]", SimpleNamespace(excinfo=None)))
+        for step in (subtest, phase):
+            list(step)
+            seen.append(sys.gettrace() is (tracer if step is subtest else None))
         pause.pytest_sessionfinish()
         seen.append(sys.gettrace() is tracer)
     finally:
         sys.settrace(before)
-    assert seen == [True] * 4
+    assert seen == [True] * 5
