@@ -4,7 +4,8 @@
 
 PYTHON is an interpreter that has pytest; pytest-reportlog and pytest-json-report are measured beside the recorder
 where it has them. Runs alternate. CPU seconds and memory are those of the child process; a run of no test is taken
-off, so starting up does not count. `--instructions` counts them too, with valgrind, on a tenth of the tests.
+off, so starting up does not count. Then the recorder alone, on and off by turns within one run: on a busy machine
+only that tells microseconds. `--instructions` counts them too, with valgrind, on a tenth of the tests.
 """
 
 from __future__ import annotations
@@ -31,6 +32,37 @@ PEERS = {
 BOOTSTRAP = f"""import runpy, sys
 sys.path.insert(0, {str(COLLECT.parent)!r})
 raise SystemExit(runpy.run_path({str(COLLECT)!r}, run_name="tpr_suite")["run_suite"]("settings.json", sys.argv[1:]))"""
+
+BLOCK = 50  # tests
+SWITCH = f"""import json, time, pytest
+
+class Switch:
+    def __init__(self, manager):
+        self.manager, self.count, self.on, self.recorder = manager, 0, True, None
+        self.seconds = {{True: [], False: []}}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self):
+        self.count += 1
+        if self.count % {BLOCK}:
+            return
+        if self.recorder:  # the first block warms up
+            self.seconds[self.on].append((time.process_time() - self.began) / {BLOCK})
+        if self.on:
+            self.recorder = self.manager.unregister(name="tpr-records")
+        else:
+            self.manager.register(self.recorder, "tpr-records")
+        self.on = not self.on
+        self.began = time.process_time()
+
+    def pytest_sessionfinish(self):
+        with open("blocks.json", "w") as stream:
+            json.dump([self.seconds[True], self.seconds[False]], stream)
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    config.pluginmanager.register(Switch(config.pluginmanager), "switch-blocks")
+"""
 
 
 @dataclass(frozen=True)
@@ -112,6 +144,23 @@ def bench_hook(tests: int, rounds: int, count: bool) -> None:
     print(f"| a record per trivial test, CPU on top of bare pytest | {'; '.join(shown)} | bench_records.py |")
 
 
+def bench_blocks(tests: int, rounds: int) -> None:
+    """The figure: at most 20 us a test."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = suite(Path(place, "full"), tests)
+        (folder / "switch.py").write_text(SWITCH)
+        command = [*commands()["recorder"], "-p", "switch"]
+        on, off = list[float](), list[float]()
+        for _ in range(rounds):
+            subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+            found = json.loads((folder / "blocks.json").read_bytes())
+            on, off = [*on, *found[0]], [*off, *found[1]]
+    pairs = [(with_it - without, with_it / without) for with_it, without in zip(on, off, strict=False)]
+    more, ratio = (statistics.median(column) for column in zip(*pairs, strict=True))
+    base = 1e6 * statistics.median(off)
+    print(f"recorder on and off by turns: {1e6 * more:+.1f} us on {base:.0f} us, {ratio:.3f} CPU, {len(pairs)} pairs")
+
+
 def write_records(artifacts: Path, tests: int) -> None:
     """What a killed capture of `tests` tests leaves behind."""
     folder = artifacts / ".capture" / "bench"
@@ -157,6 +206,7 @@ def main() -> int:
     parser.add_argument("--instructions", action="store_true")
     args = parser.parse_args()
     bench_hook(args.tests, args.rounds, args.instructions)
+    bench_blocks(args.tests, args.rounds)
     bench_artifacts(args.records, args.rounds)
     return 0
 
