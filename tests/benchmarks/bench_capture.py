@@ -67,7 +67,8 @@ def compare_lines(root: Path, pytest_args: list[str]) -> dict[str, tuple[int, in
             run(kind, root, out, pytest_args)
             if kind == "coverage run":
                 xml = ["xml", "-q", f"--data-file={out}/.coverage", "-o", f"{out}/coverage.xml"]
-                subprocess.run([sys.executable, "-m", "coverage", *xml], cwd=root, check=False)
+                env = os.environ | {"PYTHONHASHSEED": "0"}  # a set of source folders decides how a file is named
+                subprocess.run([sys.executable, "-m", "coverage", *xml], cwd=root, env=env, check=False)
             reports[kind] = hit_lines(out / "coverage.xml")
     truth = reports["coverage run"]
     return {kind: (len({line[:2] for line in truth ^ lines}), len(truth)) for kind, lines in reports.items()}
