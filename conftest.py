@@ -356,10 +356,12 @@ class TracerPause:
         self._trace: Any = None
         self._on = False
 
-    def pytest_runtestloop(self) -> None:
+    @pytest.hookimpl(wrapper=True)  # FailFast runs the loop itself: plain hooks behind it are not called
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
         if coverage := running_coverage():
             with suppress(Exception):  # a full disk: the report at the end says so
                 self._on = not self._measured_hooks(coverage.get_data().measured_files())
+        return (yield)
 
     def _measured_hooks(self, measured: set[str]) -> bool:
         files = {

@@ -334,3 +334,18 @@ def test_the_tracer_is_on_in_every_phase_also_after_a_subtest_and_off_between_th
     finally:
         sys.settrace(before)
     assert seen == [True] * 5
+
+
+def test_the_tracer_pauses_too_where_a_fail_fast_mode_runs_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loop:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop(self) -> bool:
+            return True
+
+    data = SimpleNamespace(measured_files=set)
+    monkeypatch.setattr(platform, "running_coverage", lambda: SimpleNamespace(get_data=lambda: data))
+    manager, pause = pytest.PytestPluginManager(), paused()
+    manager.register(pause)
+    manager.register(Loop())
+    assert manager.hook.pytest_runtestloop(session=None) is True
+    assert pause._on
