@@ -772,20 +772,27 @@ def run_script(run: Run, settings: Settings, script: str, *flags: str) -> int:
 
 
 @contextlib.contextmanager
-def beside(work: Callable[[], object]) -> Iterator[None]:
-    """Do `work` in a process of its own while the block runs."""
+def beside(work: Callable[[], object], watch: Stopwatch) -> Iterator[None]:
+    """Do `work` in a process of its own while the block runs; its stages are told to `watch`."""
+    reader, writer = os.pipe()
     child = os.fork()
     if not child:
         with contextlib.suppress(Exception):
             work()
+            os.write(writer, json.dumps(watch.seconds).encode())
             os._exit(0)
         os._exit(1)
+    os.close(writer)
     try:
         yield
     finally:
         _, status = os.waitpid(child, 0)
+        told = os.read(reader, 1 << 16)
+        os.close(reader)
     if status:
         work()  # what failed there fails here too, and says why
+    else:
+        watch.seconds |= json.loads(told)
 
 
 def report_coverage(
@@ -1041,8 +1048,8 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
 
     durations, markers = durations_body(suite, settings.top), markers_body(suite)
     nothing = contextlib.nullcontext()
-    with beside(write_tests) if apart else nothing, watch.stage("coverage"):
-        meanwhile = beside(write_map) if apart and mapped else nothing
+    with beside(write_tests, watch) if apart else nothing, watch.stage("coverage"):
+        meanwhile = beside(write_map, watch) if apart and mapped else nothing
         coverage = None if "coverage" in settings.skip else report_coverage(capture, run, suite, meanwhile)
     if not apart:
         write_tests()

@@ -172,11 +172,18 @@ def test_a_shard_that_was_killed_makes_the_whole_partial_for_its_reason(
 
 
 def test_work_beside_another_is_another_processs_and_its_error_is_told_here(tmp_path: Path) -> None:
-    note = tmp_path / "note"
-    with collect.beside(lambda: note.write_text(str(os.getpid()))):
+    note, watch = tmp_path / "note", collect.Stopwatch()
+
+    def work() -> None:
+        with watch.stage("work"):
+            note.write_text(str(os.getpid()))
+
+    with collect.beside(work, watch):
         pass
     assert int(note.read_text()) != os.getpid()
-    with pytest.raises(EvidenceError, match="no room"), collect.beside(Mock(side_effect=EvidenceError("no room"))):
+    assert list(watch.seconds) == ["work"]
+    broken = Mock(side_effect=EvidenceError("no room"))
+    with pytest.raises(EvidenceError, match="no room"), collect.beside(broken, watch):
         pass
 
 
