@@ -476,6 +476,132 @@ def test_the_gates_own_record_does_not_stand_in_for_the_captures() -> None:
     assert gates.judge_events([*rows, event("logging_deficit", drill=True)], [], "x").state == UNKNOWN
 
 
+DRIFT = {"code": "drift", "expected": "1", "actual": "2", "remedy": "lock anew"}
+REFUSED_NOW = {"reasons": [DRIFT, DRIFT | {"code": "more"}], "generated_at": "2026-01-03"}
+VALIDATE, CAPTURE = f"{gates.SCRIPTS}/validate_env.py", f"{gates.SCRIPTS}/collect_metrics.py"
+VALID_IN, NO_FALSE = "validated, and captured in it", "0 in 30 runs"
+WHOLE_LOG = "every event, every start ended, an unbroken chain"
+AGAIN = f"{gates.SCRIPTS}/aggregate_properties.py --runs 30"
+ODD = [{"id": "a", "problems": []}, {"id": "b", "problems": ["flaky"]}, {"id": "c", "mismatch": {"runs": [2]}}]
+
+
+@pytest.mark.parametrize(
+    ("judge", "facts", "row"),
+    [
+        (
+            gates.judge_environment,
+            (VALID, REFUSED_NOW, None, ""),
+            (FAIL, "refused", VALID_IN, ("drift: expected 1, got 2", "more: expected 1, got 2"), "lock anew"),
+        ),
+        (
+            gates.judge_environment,
+            (None, None, None, ""),
+            (UNKNOWN, "not validated", VALID_IN, ("there is no env.signature.json",), VALIDATE),
+        ),
+        (
+            gates.judge_environment,
+            (VALID, None, "t" * 64, "uv.lock"),
+            (
+                FAIL,
+                f"validated {'s' * 12}",
+                VALID_IN,
+                ("uv.lock changed after that", f"the suite was captured in {'t' * 12}"),
+                CAPTURE,
+            ),
+        ),
+        (
+            gates.judge_properties,
+            (results(tests=[], runs=28, partial="x", mode="fuzz", control=None),),
+            (
+                UNKNOWN,
+                "0 false failures, 0 mismatches in 28 runs",
+                NO_FALSE,
+                (
+                    "the runs were partial",
+                    "these were fuzz runs, without a seed",
+                    "2 runs are missing",
+                    "another seed changed nothing, so equal examples prove nothing",
+                ),
+                AGAIN,
+            ),
+        ),
+        (
+            gates.judge_properties,
+            (results(false=2, mismatches=1, tests=ODD),),
+            (
+                FAIL,
+                "2 false failures, 1 mismatches in 30 runs",
+                NO_FALSE,
+                ("not to be believed: b, c",),
+                f"{gates.SCRIPTS}/aggregate_properties.py -- b c",
+            ),
+        ),
+        (
+            gates.judge_properties,
+            (results(),),
+            (PASS, "0 false failures, 0 mismatches in 30 runs", NO_FALSE, (), AGAIN),
+        ),
+        (
+            gates.judge_events,
+            ([], [], "r"),
+            (
+                UNKNOWN,
+                "0 of 13 events",
+                WHOLE_LOG,
+                ("no event of run r",),
+                "run what is named here with TPR_RUN_ID=r",
+            ),
+        ),
+        (
+            gates.judge_events,
+            (WHOLE, ["line 3: torn"], "r"),
+            (
+                FAIL,
+                "13 of 13 events",
+                WHOLE_LOG,
+                ("events.log.jsonl: line 3: torn",),
+                "move events.log.jsonl away and run the chain anew",
+            ),
+        ),
+    ],
+    ids="refused not-validated elsewhere doubts unstable stable no-run torn".split(),
+)
+def test_a_gates_row_says_what_is_what_should_be_why_and_what_to_do(
+    judge: Callable[..., gates.Row], facts: tuple[Any, ...], row: tuple[Any, ...]
+) -> None:
+    assert judge(*facts) == gates.Row(judge.__name__.removeprefix("judge_"), *row)
+
+
+@pytest.mark.parametrize(
+    ("word", "logs"),
+    [("property", "aggregate_properties.py"), ("early", "benchmark_failfast.py"), ("metrics", "collect_metrics.py")],
+)
+def test_a_missing_event_is_logged_by_the_script_of_its_first_word(word: str, logs: str) -> None:
+    rest = [row for row in WHOLE if not row["event"].startswith(word)]
+    missing = [text for text in gates.judge_events(rest, [], "r").evidence if text.startswith(f"missing: {word}")]
+    assert missing
+    assert all(f"({logs}" in text for text in missing)
+
+
+def test_a_run_that_was_set_aside_and_a_settled_flake_count_no_more() -> None:
+    flaky = [{"id": "a", "last_failed": "2026-01-02"}, {"id": "b", "last_failed": "2026-01-04"}, {"id": "c"}]
+    report = {
+        "flaky": flaky,
+        "runs": [{"set_aside": None}, {"set_aside": "outage"}],
+        "tests_observed": 50,
+        "sha256": "d",
+    }
+    found = gates.flake_rate(report, "2026-01-03")
+    assert found == gates.Rate(2, 50, 1, "tests", gates.FLAKE_TESTS, gates.FLAKE_RUNS, ("b", "c"), "d")
+    assert gates.flake_rate(report, "").where == ("a", "b", "c")
+
+
+def test_false_failures_are_counted_in_runs_with_a_seed() -> None:
+    known = gates.property_rate(results(false=2, tests=ODD))
+    assert known == gates.Rate(2, 90, 30, "results", 1, gates.PROPERTY_RUNS, ("b", "c"), "d")
+    assert (gates.property_rate(results(mode="fuzz")).runs, gates.property_rate(results()).where) == (0, ())
+
+
 def rate(hits: int, trials: int, runs: int = 30, least: int = 1) -> gates.Rate:
     return gates.Rate(hits, trials, runs, "tests", least, 10)
 
