@@ -591,7 +591,7 @@ def main() -> int:
     args = parser.parse_args()
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what a killed script leaves behind comes to us
     cases = [case for case in CASES if case.name.startswith(args.script or "")]
-    broken = 0
+    broken, done = 0, []
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         prepare(place)
@@ -605,7 +605,9 @@ def main() -> int:
                 work(campaign, cases, count)
             rounds, bad = campaign.rounds.total(), campaign.broken.total()
             broken += bad
+            done.append(f"{title}: {rounds:,}")
             print(f"{title:36}{rounds:>8}{bad:>16}{time.perf_counter() - began:>9.0f}", flush=True)
+    print(f"| runs with one fault: {'; '.join(done)} | a law broken in {broken} of them | bench_faults.py |")
     return 1 if broken else 0
 
 
