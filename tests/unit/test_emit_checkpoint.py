@@ -217,6 +217,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-5", "env.signature.json: expected a file", removed("env.signature.json")),
     ("AC-6", "coverage-ladder.yaml: expected a file", removed(LADDER)),
     ("AC-6", "target.line: expected a number", retyped(LADDER, "target: {line: 92.0", "target: {line: .nan")),
+    ("AC-6", "target.line: expected a number", retyped(LADDER, "target: {line: 92.0", "target: {line: null")),
     ("AC-6", "of events.log.jsonl, got", retyped(LADDER, "{line: 90.0", "{line: 80.0")),
     ("AC-6", "expected a ladder", retyped(LADDER, "schema", "- : {")),
     ("AC-7", "got [\"flake_scan_complete\"]", without("flake_scan_complete")),
@@ -256,6 +257,15 @@ CRITERIA: list[tuple[str, str, Change]] = [
 
 def test_a_healthy_run_lacks_nothing(artifacts: Path) -> None:
     assert unmet(artifacts) == {}
+
+
+def test_commit_environment_run_and_promise_are_shown_as_they_were_captured(artifacts: Path) -> None:
+    rows, base = judged(artifacts), read_artifact(artifacts / BASELINE)
+    assert rows["COMMIT"].value == {"commit": base["commit"]}
+    assert rows["ENVIRONMENT"].value == {"signature": base["environment"]["signature"]}
+    assert rows["RUN"].value == {"run_id": RUN_ID}
+    for step in ("baseline", "target"):
+        assert base["ladder"][step].items() <= rows["AC-6"].value[step].items()
 
 
 @pytest.mark.parametrize(("name", "said", "change"), CRITERIA, ids=[f"{row[0]}-{row[1]}" for row in CRITERIA])

@@ -62,8 +62,11 @@ def test_a_ladder_reads_the_same_however_it_is_spelled(text: str) -> None:
     assert ladder(text) == ladder()
 
 
-def test_a_ladder_may_leave_branches_and_commit_out_and_give_a_reason() -> None:
-    text = LADDER.replace("branch: 80.0", "branch: null").replace("branch: 82.0", "branch: ~") + "reason: moved out\n"
+@pytest.mark.parametrize("null", ["null", "Null", "NULL", "~"])
+def test_a_ladder_may_leave_branches_and_commit_out_and_give_a_reason(null: str) -> None:
+    text = (
+        LADDER.replace("branch: 80.0", f"branch: {null}").replace("branch: 82.0", "branch: ~") + "reason: moved out\n"
+    )
     read = ladder(text.replace("commit: 0123456789abcdef0123456789abcdef01234567", "commit: null"))
     assert (read.baseline, read.target) == ({"line": Fraction(90)}, {"line": Fraction(92)})
     assert read.reason == "moved out"
