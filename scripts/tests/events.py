@@ -47,7 +47,7 @@ class EvidenceError(Exception):
 
 _WORDS = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|authorization|cookie|credential|dsn"
-    r"|(?:api|access|account|private|signing|encryption|deploy|ssh)[\W_]{0,2}key"
+    r"|(?:api|access|account|private|secret|signing|encryption|deploy|ssh)[\W_]{0,2}key"
     r"|(?:database|db|redis|mongo|mongodb|postgres|postgresql|mysql|amqp|broker|sqlalchemy)[\W_]{0,2}ur[li])s?"
 )
 _SECRET_KEY = rf"(?ai){_WORDS}(?:$|[\W_\d])"

@@ -88,6 +88,7 @@ SECRETS = {
     "quoted": ("{'password': 'it\\'s, a', 'n': 1}", "{'password': [redacted], 'n': 1}"),
     "json in text": ('{"access_token": "x y", "n": 1}', '{"access_token": [redacted], "n": 1}'),
     "json in json": (r"{\"token\": \"abc\"}", r"{\"token\": [redacted]}"),
+    "secret key": ("SECRET_KEY = 'a b', secret-key: c", "SECRET_KEY = [redacted], secret-key: [redacted]"),
     "json in json in json": (r'{\\"token\\": \\"a b\\"}', r'{\\"token\\": [redacted]}'),
     "next line": ("password:\n    hunter2", "password:\n    [redacted]"),
     "next line of a repr": (r"'token =\n  a1b2'", r"'token =\n  [redacted]"),
