@@ -245,6 +245,12 @@ def test_the_target_holds_from_the_day_after_the_horizon(days: int) -> None:
     assert ("line: 90.00 %, but 92.00 % was to be reached by 2026-04-01" in verdict.evidence) == (days > 0)
 
 
+def test_a_missed_target_rolls_nothing_back() -> None:
+    late = replace(case({A: (100, 90)}, {A: (100, 90)}), today=date(2027, 1, 1))
+    assert (gates.judge_coverage(late).state, gates.coverage_trigger(late).state) == (FAIL, QUIET)
+    assert gates.coverage_trigger(replace(late, capture=capture({A: (100, 80)}))).state == FIRED
+
+
 def test_a_reached_target_passes_after_the_horizon_and_one_statement_less_fails() -> None:
     late = replace(case({A: (1000, 900)}, {A: (1000, 920)}), today=date(2027, 1, 1))
     assert gates.judge_coverage(late).state == PASS
@@ -545,6 +551,28 @@ ODD = [{"id": "a", "problems": []}, {"id": "b", "problems": ["flaky"]}, {"id": "
             (PASS, "0 false failures, 0 mismatches in 30 runs", NO_FALSE, (), AGAIN),
         ),
         (
+            gates.judge_failfast,
+            ({}, TARGETS),
+            (
+                UNKNOWN,
+                "not measured",
+                "soft 40 %, hard 60 %",
+                ("the last run was no benchmark",),
+                f"{gates.SCRIPTS}/benchmark_failfast.py",
+            ),
+        ),
+        (
+            gates.judge_integrity,
+            (7, ["x.json: changed"], ["y.json"]),
+            (
+                FAIL,
+                "7 files hold, 1 do not",
+                "every digest holds",
+                ("x.json: changed", "missing: y.json"),
+                f"remove what is named here and run {gates.SCRIPTS}/pipeline.py",
+            ),
+        ),
+        (
             gates.judge_events,
             ([], [], "r"),
             (
@@ -567,7 +595,7 @@ ODD = [{"id": "a", "problems": []}, {"id": "b", "problems": ["flaky"]}, {"id": "
             ),
         ),
     ],
-    ids="refused not-validated elsewhere doubts unstable stable no-run torn".split(),
+    ids="refused not-validated elsewhere doubts unstable stable no-benchmark changed no-run torn".split(),
 )
 def test_a_gates_row_says_what_is_what_should_be_why_and_what_to_do(
     judge: Callable[..., gates.Row], facts: tuple[Any, ...], row: tuple[Any, ...]
