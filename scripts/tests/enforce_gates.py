@@ -867,7 +867,7 @@ class Evidence:
         """The validator's two documents, the environment of the capture, the lock file if it has changed since."""
         signature, failure = self.document(SIGNATURE), self.document("env.validation.failure.json")
         captured = self.capture.environment if self.document(BASELINE) else None
-        lock = (signature or {}).get("lock_sources") or {}
+        lock = pick(signature, "lock_sources", dict, NoneType) or {} if signature else {}
         path = self.run.root / str(lock.get("file"))
         changed = path.is_file() and file_digest(path) != lock.get("sha256")
         return signature, failure, captured, path.name if changed else ""
