@@ -11,7 +11,6 @@ stretch as it does the clock. Exits 1 if the median of it is not under the limit
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -24,19 +23,12 @@ from types import SimpleNamespace
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
+import conftest as platform  # noqa: E402 - found through the line above
+
 FILES, TESTS_A_FILE, FUNCTIONS, LINES_EACH = 250, 40, 40, 11
 WORDS = "parse header encode body route cookie cache lock token retry flush merge split align render".split()
 LIMIT_MS = 200.0
-
-
-def load_platform() -> Any:
-    spec = importlib.util.spec_from_file_location("tpr_conftest_bench", REPOSITORY / "conftest.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def name(file: int, number: int) -> str:
@@ -94,7 +86,7 @@ def clocks() -> tuple[float, float]:
     return 1000 * sum(os.times()[:4]), 1000 * time.perf_counter()
 
 
-def measure(platform: Any, root: Path, items: list[Any], rounds: int) -> tuple[float, float, str]:
+def measure(root: Path, items: list[Any], rounds: int) -> tuple[float, float, str]:
     """The median CPU and wall milliseconds, and what the order is."""
     taken, text = [], ""
     for _ in range(rounds):
@@ -112,7 +104,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
     rounds = parser.parse_args().rounds
-    platform, shown = load_platform(), {}
+    shown = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve() / "project"
         items = [item(test) for test in make_project(root)]
@@ -121,7 +113,7 @@ def main() -> int:
         print(f"{'edited modules':<16}{'CPU ms':>8}{'wall ms':>9}{'limit':>7}  order")
         for modules in (1, 10, 100):
             edit(root, modules)
-            cpu, wall, text = measure(platform, root, items, rounds)
+            cpu, wall, text = measure(root, items, rounds)
             shown[modules] = cpu
             print(f"{modules:<16}{cpu:>8.0f}{wall:>9.0f}{LIMIT_MS:>7.0f}  {text}")
     edited = ", ".join(f"{cpu:.0f} ms with {modules} edited" for modules, cpu in shown.items())

@@ -10,7 +10,6 @@ over the mean, by the recorded seconds: of the made-up suite and of each duratio
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import random
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coverage import CoverageData
 
@@ -29,21 +28,14 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLLECT = REPOSITORY / "scripts" / "tests" / "collect_metrics.py"
-sys.path.insert(0, str(COLLECT.parent))
-collect = importlib.import_module("collect_metrics")
-events = importlib.import_module("events")
+sys.path[:0] = [str(REPOSITORY), str(COLLECT.parent)]
+import collect_metrics as collect  # noqa: E402 - found through the line above
+import events  # noqa: E402
+
+from conftest import split  # noqa: E402
+
 RUN_ID = "bench"
 SOURCES, LINES = 200, 300
-
-
-def platform() -> Any:
-    spec = importlib.util.spec_from_file_location("tpr_conftest", REPOSITORY / "conftest.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tpr_conftest"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def suite(tests: int) -> dict[str, float]:
@@ -121,7 +113,7 @@ def bench_merge(seconds: Mapping[str, float], shares: list[list[str]], rounds: i
     )
 
 
-def bench_balance(name: str, seconds: Mapping[str, float], counts: Iterable[int], split: Any) -> None:
+def bench_balance(name: str, seconds: Mapping[str, float], counts: Iterable[int]) -> None:
     """The figure: at most 1.05, where no single test is too long for it."""
     for count in counts:
         shares = split(seconds, seconds, count)
@@ -142,16 +134,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("durations", nargs="*", type=Path)
     args = parser.parse_args()
-    split = platform().split
     seconds = suite(args.tests)
     began = time.process_time()
     shares = split(seconds, seconds, args.shards)
     print(f"splitting {args.tests} tests: {time.process_time() - began:.2f} s CPU")
     bench_merge(seconds, shares, args.rounds)
-    bench_balance("made up", seconds, (2, 4, 16), split)
+    bench_balance("made up", seconds, (2, 4, 16))
     for path in args.durations:
         rows = json.loads(path.read_bytes())["tests"]
-        bench_balance(str(path.parent.name), {row["id"]: row["seconds"] for row in rows}, (2, 4, 8, 16), split)
+        bench_balance(str(path.parent.name), {row["id"]: row["seconds"] for row in rows}, (2, 4, 8, 16))
     return 0
 
 

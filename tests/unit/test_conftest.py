@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -18,11 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import conftest as platform
-else:  # `conftest` is the name of several files in a test run
-    _spec = importlib.util.spec_from_file_location("tpr_conftest_records", Path(__file__).parents[2] / "conftest.py")
-    platform = importlib.util.module_from_spec(_spec)
-    sys.modules[_spec.name] = platform
-    _spec.loader.exec_module(platform)
+else:
+    from root_conftest import platform
+
 
 pytestmark = pytest.mark.unit
 EVENTS = Path(__file__).parents[2] / "scripts" / "tests" / "events.py"

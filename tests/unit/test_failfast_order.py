@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import math
 import os
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,13 +19,12 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import conftest as platform
-else:  # `conftest` is the name of several files in a test run
-    _spec = importlib.util.spec_from_file_location("tpr_conftest_unit", Path(__file__).parents[2] / "conftest.py")
-    platform = importlib.util.module_from_spec(_spec)
-    sys.modules[_spec.name] = platform
-    _spec.loader.exec_module(platform)
+else:
+    from root_conftest import platform
+
 
 Change, Order = platform.Change, platform.Order
 pytestmark = pytest.mark.unit

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -16,12 +13,11 @@ import pytest
 from events import EvidenceError, Run, read_artifact
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import conftest as platform
-else:  # `conftest` is the name of several files in a test run
-    _spec = importlib.util.spec_from_file_location("tpr_conftest_shards", Path(__file__).parents[2] / "conftest.py")
-    platform = importlib.util.module_from_spec(_spec)
-    sys.modules[_spec.name] = platform
-    _spec.loader.exec_module(platform)
+else:
+    from root_conftest import platform
 
 pytestmark = pytest.mark.unit
 QUICK = ("--skip", "environment", "--skip", "flakes", "--skip", "coverage", "--quiet")
