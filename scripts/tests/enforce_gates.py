@@ -1333,7 +1333,8 @@ def drill(run: Run, settings: Settings) -> int:
     rows, ladder = [], Evidence(run, date.max).ladder_path
     with TemporaryDirectory(prefix="gates-drill-") as place:
         for name in TRIGGERS:
-            trial = Run("enforce_gates", run.root, Path(place) / name)
+            root = Path(place) / name  # nothing of the project but its ladder: no reference, no other evidence
+            trial = Run("enforce_gates", root, root)
             trial.write_bytes(ladder.name, ladder.read_bytes() if ladder.exists() else SAMPLE_LADDER)
             row = drill_one(trial, replace(settings, github_env=trial.artifacts / "github.env"), name)
             facts = {"value": row.value, "limit": row.limit, "missing": row.evidence}

@@ -1135,6 +1135,13 @@ def test_the_drill_sees_every_trigger_fire_and_touches_nothing_here(
     assert capsys.readouterr().out.count(FIRED) == 3
 
 
+def test_the_drill_is_on_samples_alone_whatever_the_project_published(project: Project) -> None:
+    published = project.root / "artifacts" / "foundation"
+    published.mkdir(parents=True)
+    (project.artifacts / "reference.metrics.json").rename(published / "reference.metrics.json")
+    assert project.enforce("--drill", "--quiet") == 0
+
+
 def test_the_drill_finds_a_limit_that_nothing_can_exceed(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
