@@ -1011,5 +1011,5 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
     slow = [HealthCheck.too_slow]
     common = settings(settings.get_profile("default"), derandomize=False, deadline=None, print_blob=True)
-    settings.register_profile("tpr", parent=common, max_examples=40, database=None, suppress_health_check=slow)
+    settings.register_profile("tpr", parent=common, max_examples=30, database=None, suppress_health_check=slow)
     settings.register_profile("tpr-fuzz", parent=common, max_examples=2000, suppress_health_check=slow)
