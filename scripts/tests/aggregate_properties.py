@@ -812,6 +812,7 @@ class Workshop:
     def __init__(self, run: Run, settings: Settings, folder: Path) -> None:
         self.run, self.settings, self.folder = run, settings, folder
         self.first: Trial | None = None
+        self.ended: list[Trial] = []
         self._live: set[subprocess.Popen[bytes]] = set()
         self._made = itertools.count(1)
         self._stopping = False
@@ -835,6 +836,7 @@ class Workshop:
                 trial.problem = f"interrupted in {trial.in_flight}" if trial.in_flight else "interrupted"
             trial.seconds = time.perf_counter() - began
             facts["purpose"] = "discovery" if trial.stopped else plan.purpose
+            self.ended.append(trial)
             self.run.log.info("property_test_complete", **facts, **run_row(trial, self.first or trial))
         return trial
 
@@ -929,7 +931,9 @@ def examine(run: Run, settings: Settings, folder: Path) -> Evidence:
         shop.stop()
         if not trials:
             raise
-        return replace(evidence_of(settings, trials), partial="interrupted")
+        whole = (trial for trial in shop.ended if not trial.problem and trial.plan.purpose in ("run", "control"))
+        late = [trial for trial in whole if not trial.stopped and trial not in trials]  # the log says complete
+        return replace(evidence_of(settings, [*trials, *late]), partial="interrupted")
 
 
 def evidence_of(settings: Settings, trials: Iterable[Trial]) -> Evidence:
