@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+REFERENCE = "reference.metrics.json"  # the baseline that the ladder came from
 DURATIONS_VERSION = "1.0"  # 1.0 first
 MARKERS_VERSION = "1.0"  # 1.0 first
 MAP_VERSION = "1.0"  # 1.0 first
@@ -1065,10 +1066,20 @@ def write_evidence(run: Run, settings: Settings, capture: Capture, suite: Suite,
     if settings.mode != "off":
         return body  # ordered by a change, to stop early: the baseline and its hash stay
     if fresh:
-        run.write("reference.metrics.json", BASELINE_VERSION, body)
+        run.write(REFERENCE, BASELINE_VERSION, body)
+    elif ladder:
+        keep_reference(run)
     baseline = run.write("baseline.metrics.json", BASELINE_VERSION, body)
     run.write_bytes("baseline.metrics.hash", f"sha256:{baseline['sha256']}\n".encode())
     return baseline
+
+
+def keep_reference(run: Run) -> None:
+    """In a fresh checkout only the published checkpoint holds the reference: the next one must carry it on."""
+    published = run.root / "artifacts" / "foundation" / REFERENCE
+    with contextlib.suppress(EvidenceError):  # none, or damaged: the gates say so
+        if not (run.artifacts / REFERENCE).exists() and read_artifact(published):
+            run.write_bytes(REFERENCE, published.read_bytes())
 
 
 def scope(suite: Suite, settings: Settings) -> dict[str, Any]:

@@ -110,6 +110,9 @@ def test_a_capture_says_what_pytest_and_coverage_say_and_leaves_the_project_alon
     covered = {row["path"]: row["covered_by"] for row in first.read("test.map.json")["sources"]}
     assert covered["numbers_of.py"] == [{"file": 0, "lines": "2-6"}]
 
+    published = root / "artifacts" / "foundation"  # all that a fresh checkout would have of the reference
+    published.mkdir(parents=True)
+    (first.artifacts / "reference.metrics.json").rename(published / "reference.metrics.json")
     second = capture(root, "-q", f"--junitxml={root}.xml")
     assert second.code == 0
     assert junit_outcomes(root.with_name("passing.xml")) == outcomes
