@@ -514,9 +514,10 @@ def run_suite(settings_file: str, pytest_args: list[str]) -> int:
 
 
 def give_up(settings_file: str, why: str) -> None:
-    settings = json.loads(Path(settings_file).read_text("utf-8"))
-    with contextlib.suppress(OSError), Path(settings["records"]).open("a", encoding="utf-8") as records:
-        records.write(json.dumps({"abort": why}) + "\n")
+    with contextlib.suppress(OSError):
+        settings = json.loads(Path(settings_file).read_text("utf-8"))
+        with Path(settings["records"]).open("a", encoding="utf-8") as records:
+            records.write(json.dumps({"abort": why}) + "\n")
 
 
 class Capture(NamedTuple):

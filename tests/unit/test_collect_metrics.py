@@ -701,3 +701,12 @@ def test_outside_the_suite_a_signal_is_noted_and_a_second_ctrl_c_ends() -> None:
         assert stops.reasons == ["interrupted by SIGINT", "interrupted by SIGTERM"]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_could_not_be_saved_is_put_down_and_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"records": str(tmp_path / "records.jsonl")}))
+    collect.give_up(str(settings), "no room")
+    assert json.loads((tmp_path / "records.jsonl").read_text()) == {"abort": "no room"}
+    settings.unlink()
+    collect.give_up(str(settings), "no room")
