@@ -1218,7 +1218,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path]:
         parser.error("--hypothesis-seed: expected --seed, before the --")
     settings = Settings(**flags, examples=(examples or FUZZ_EXAMPLES) if fuzz else None, pytest_args=pytest_args)
     usual = settings.root / "artifacts" / "fuzz" if fuzz else settings.root / "artifacts"
-    return settings, (artifacts or usual).absolute()
+    return settings, artifacts or usual
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -619,7 +619,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Path, Path]:
         quiet=args.quiet,
         pytest_args=tuple(words[cut + 1 :]),
     )
-    return settings, args.root, (args.artifacts or args.root / "artifacts").absolute()
+    return settings, args.root, args.artifacts or args.root / "artifacts"
 
 
 @contextmanager

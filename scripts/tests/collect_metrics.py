@@ -1474,7 +1474,7 @@ def parse(argv: Sequence[str] | None) -> Settings:
         parser.error("--shard: expected TPR_RUN_ID, the same for all shards and their merge; set it")
     if args.merge and (args.shard or args.recover or args.mode != "off" or words[cut + 1 :]):
         parser.error("--merge: the shards have run; expected no other run's flags beside it")
-    args.artifacts = (args.artifacts or args.root / "artifacts").absolute()
+    args.artifacts = args.artifacts or args.root / "artifacts"
     args.skip = frozenset(args.skip)
     return Settings(**vars(args), pytest_args=words[cut + 1 :])
 

@@ -1357,7 +1357,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify_help = "recompute a checkpoint; writes nothing"
     parser.add_argument("--verify", nargs="?", const=False, type=folder, metavar="DIR", help=verify_help)
     args = parser.parse_args(argv)
-    artifacts = (args.artifacts or args.root / "artifacts").absolute()
+    artifacts = args.artifacts or args.root / "artifacts"
     try:
         if args.verify is None:
             return emit(open_run(args.root, artifacts), args.publish, args.quiet)

@@ -1504,7 +1504,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings(args.only, args.flake_threshold, targets, args.quiet, Path(handed) if handed else None)
     run = None
     try:
-        run = Run("enforce_gates", args.root, (args.artifacts or args.root / "artifacts").absolute())
+        run = Run("enforce_gates", args.root, args.artifacts or args.root / "artifacts")
         if args.resolve:
             said = resolve(run, args.resolve, args.reason.strip(), settings.github_env)
             show("" if args.quiet else said)

@@ -503,29 +503,35 @@ class Arguments(argparse.ArgumentParser):
         formatter = partial(argparse.RawTextHelpFormatter, width=110)  # to ask the terminal and to wrap is slow
         super().__init__(prog=f"{script}.py", description=doc, formatter_class=formatter, allow_abbrev=False)
         self.add_argument("--root", type=folder, default=".", help="project under test (default: here)")
-        self.add_argument("--artifacts", type=_path, help="where evidence goes (default: ROOT/artifacts)")
+        self.add_argument("--artifacts", type=_place, help="where evidence goes (default: ROOT/artifacts)")
         self.add_argument("--quiet", action="store_true", help="no table at the end, no progress")
 
     def error(self, message: str) -> NoReturn:
         self.exit(complain(self.prog, f"{one_line(message)}; see {self.prog} --help"))
 
 
-def _path(text: str) -> Path:
+def folder(text: str) -> Path:
+    """argparse type: an existing folder, absolute and past its links: as git and coverage name it."""
     from pathlib import Path
 
-    return Path(text)
-
-
-def folder(text: str) -> Path:
-    """argparse type: an existing folder, absolute."""
     try:
-        path = _path(text).absolute()
-        if path.is_dir():
-            return path
+        if (path := Path(text)).is_dir():
+            return Path(os.path.realpath(path))
         found: object = "a file" if path.exists() else "nothing"
     except OSError as error:
         found = error.strerror
     raise argparse.ArgumentTypeError(f"{text}: expected a folder, got {found}")
+
+
+def _place(text: str) -> Path:
+    """argparse type: where a folder is or will be; it may be a link itself, but none leads to it."""
+    from pathlib import Path
+
+    path = Path(text)
+    try:
+        return Path(os.path.realpath(path.parent), path.name)
+    except OSError as error:  # the working directory is gone
+        raise argparse.ArgumentTypeError(f"{text}: expected a place to write to, got {error.strerror}") from None
 
 
 def one_line(value: object, limit: int = 300) -> str:

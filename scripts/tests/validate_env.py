@@ -576,7 +576,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"TPR_ENV_VALIDATE: expected {' or '.join(SWITCH)}, got {switch!r}")
     work = record if args.record else skip if switch == "skip" else validate
     try:
-        run = Run("validate_env", args.root, (args.artifacts or args.root / "artifacts").absolute())
+        run = Run("validate_env", args.root, args.artifacts or args.root / "artifacts")
         return drill(run, args) if args.drill else ended(run, lambda: work(run, args, began))
     except EvidenceError as error:
         return complain(PROG, str(error))

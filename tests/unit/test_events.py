@@ -887,7 +887,19 @@ def test_the_common_flags_default_to_here(tmp_path: Path, monkeypatch: pytest.Mo
     args = Arguments("Doc.", "script").parse_args([])
     assert (args.root, args.artifacts, args.quiet) == (tmp_path, None, False)
     args = Arguments("Doc.", "script").parse_args(["--root", "..", "--artifacts", "x", "--quiet"])
-    assert (args.root.resolve(), args.artifacts, args.quiet) == (tmp_path.parent.resolve(), Path("x"), True)
+    assert (args.root, args.artifacts, args.quiet) == (tmp_path.parent, tmp_path / "x", True)
+
+
+def test_a_root_is_named_as_git_and_coverage_name_it(tmp_path: Path) -> None:
+    """A path through a link is not below the folder that it leads to; of the evidence's folder only its place is."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "artifacts").symlink_to("../disk")
+    args = Arguments("Doc.", "script").parse_args(
+        ["--root", str(tmp_path / "link"), "--artifacts", str(tmp_path / "link" / "artifacts")]
+    )
+    assert (args.root, args.artifacts) == (tmp_path / "real", tmp_path / "real" / "artifacts")
 
 
 @pytest.mark.parametrize(
@@ -923,10 +935,11 @@ def test_a_working_directory_that_is_gone_is_a_usage_error(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(SystemExit):
-        Arguments("Doc.", "script").parse_args([])
+    for arguments in ([], ["--artifacts", "x"]):
+        with pytest.raises(SystemExit):
+            Arguments("Doc.", "script").parse_args(arguments)
     monkeypatch.chdir(tmp_path)
-    assert "expected a folder, got No such file or directory" in capsys.readouterr().err
+    assert capsys.readouterr().err.count(", got No such file or directory") == 2
 
 
 def test_a_complaint_is_one_redacted_line_and_an_annotation_in_a_workflow(
