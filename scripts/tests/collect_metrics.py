@@ -676,7 +676,7 @@ def run_child(run: Run, capture: Capture, settings: Settings, held: int, stops: 
 
     bootstrap = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "  # no traceback from its imports
-        f"sys.path[0] = os.getcwd(); sys.path.insert(0, {str(HERE)!r}); import collect_metrics; "
+        f"sys.path[:] = [{str(HERE)!r}, *(place or os.getcwd() for place in sys.path)]; import collect_metrics; "
         f"raise SystemExit(collect_metrics.run_suite({str(capture.settings)!r}, sys.argv[1:]))"
     )
     mode_args = [f"--failfast-mode={settings.mode}"] if settings.mode != "off" else []

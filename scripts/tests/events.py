@@ -149,9 +149,7 @@ def redact(value: Any, secrets: Sequence[str] = (), _above: tuple[int, ...] = ()
     try:
         if isinstance(value, str):
             return redact_text(_plain_text(value), secrets)
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, _NUMBERS) and abs(value) < _LARGEST:
+        if value is None or (isinstance(value, _NUMBERS) and abs(value) < _LARGEST):
             return value
         if isinstance(value, _CONTAINERS):
             return _redact_container(value, tuple(secrets), _above)
@@ -276,11 +274,10 @@ class EventLog:
     """
 
     def __init__(self, path: Path, script: str, run_id: str) -> None:
-        self.path = path
+        self.path, self._fd, self._pid = path, -1, 0
         self._context = '"context":' + _json.compact({"run_id": run_id, "script": script})[:-1]
         self._secrets = secret_values(os.environ)
         self._known = tuple(_json.compact(secret)[1:-1] for secret in self._secrets)
-        self._fd, self._pid = -1, 0
         self._open()
 
     def _open(self) -> None:
@@ -481,8 +478,7 @@ class Run:
         try:
             write_atomic(self.artifacts / name, data)
         except OSError as error:
-            where = self.artifacts / name
-            raise EvidenceError(f"{where}: cannot be written: {error.strerror}; make room for it") from None
+            raise EvidenceError(f"{self.artifacts / name}: cannot be written: {error.strerror}; make room") from None
 
 
 def show(text: str) -> None:
@@ -512,12 +508,11 @@ class Arguments(argparse.ArgumentParser):
 
 def folder(text: str) -> Path:
     """argparse type: an existing folder, absolute and past its links: as git and coverage name it."""
-    from pathlib import Path
-
     try:
-        if (path := Path(text)).is_dir():
-            return Path(os.path.realpath(path))
-        found: object = "a file" if path.exists() else "nothing"
+        place = _place(text)
+        if place.is_dir():
+            return place.resolve()
+        found: object = "a file" if place.exists() else "nothing"
     except OSError as error:
         found = error.strerror
     raise argparse.ArgumentTypeError(f"{text}: expected a folder, got {found}")
@@ -530,8 +525,8 @@ def _place(text: str) -> Path:
     path = Path(text)
     try:
         return Path(os.path.realpath(path.parent), path.name)
-    except OSError as error:  # the working directory is gone
-        raise argparse.ArgumentTypeError(f"{text}: expected a place to write to, got {error.strerror}") from None
+    except OSError:  # the working directory is gone: --root says so
+        return path
 
 
 def one_line(value: object, limit: int = 300) -> str:

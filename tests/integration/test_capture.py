@@ -279,8 +279,14 @@ def test_a_suite_that_hangs_is_stopped_by_its_timeout(sample: Sample, capture: C
     assert "stopped after --timeout 2 s" in captured.err  # how far it came by then depends on the machine
 
 
-def test_neither_an_unrecorded_lock_nor_closed_streams_stop_a_capture(sample: Sample) -> None:
+def test_no_unrecorded_lock_nor_closed_stream_nor_safe_path_stops_a_capture(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = sample("passing")
+    (root / "src").mkdir()
+    (root / "numbers_of.py").rename(root / "src" / "numbers_of.py")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # the import path begins with the first of PYTHONPATH
+    monkeypatch.setenv("PYTHONPATH", "src")
     (root / "uv.lock").write_text('version = 1\n[[package]]\nname = "pytest"\nversion = "1.0"\n')
     script = Path(__file__).resolve().parents[2] / "scripts" / "tests" / "collect_metrics.py"
     command = [sys.executable, str(script), "--root", str(root), "--quiet", *PLAIN, "--skip", "flakes"]
