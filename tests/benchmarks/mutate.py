@@ -1,6 +1,6 @@
 """How many small faults in the functions that decide do the unit tests notice?
 
-    python tests/benchmarks/mutate.py [SCRIPT ...] [--sample N] [--survivors] [--tool PYTHON]
+    python tests/benchmarks/mutate.py [SCRIPT ...] [--sample N [--seed S]] [--survivors] [--tool PYTHON]
 
 Mutation testing with mutmut, in a throw-away environment made from requirements.lock and the pinned mutmut, on a
 throw-away copy of the project: mutants of the functions in DECIDING run against those of the script's own unit tests
@@ -8,8 +8,9 @@ that reach the function. A mutant is killed if a test fails or never ends; one t
 mutants that change nothing stay in the count. mutmut leaves decorated functions alone: caches are taken off in the
 copy, properties stay unmutated. Exits 1 if the score of all is below the limit.
 
---sample takes so many of each script's mutants, chosen by a fixed seed, and adds the 95 % interval (Wilson) of the
-score; all of them take hours. --survivors prints the diff of each survivor. --tool is an interpreter that has
+--sample takes so many of each script's mutants, chosen by --seed, and adds the 95 % interval (Wilson) of the score;
+all of them take hours. A sample whose survivors were read and mended flatters from then on: measure with another
+seed. --survivors prints the diff of each survivor. --tool is an interpreter that has
 mutmut and the five packages already.
 """
 
@@ -189,9 +190,8 @@ def run(command: list[str], project: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"of {', '.join(DECIDING)}; all if none")
-    parser.add_argument(
-        "--sample", type=int, default=0, metavar="N", help="of each script's mutants, by a fixed seed"
-    )
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="of each script's mutants")
+    parser.add_argument("--seed", type=int, default=SEED, metavar="S", help=f"which sample; {SEED} if none")
     parser.add_argument("--survivors", action="store_true", help="print each survivor's diff")
     parser.add_argument("--tool", help="an interpreter with mutmut and the five packages")
     args = parser.parse_args()
@@ -205,7 +205,7 @@ def main() -> int:
             project = Path(folder) / script
             lay_out(project, script)
             names = mutants_of(tool, project, script)
-            chosen = random.Random(SEED).sample(names, min(args.sample, len(names))) if args.sample else names
+            chosen = random.Random(args.seed).sample(names, min(args.sample, len(names))) if args.sample else names
             run([tool, "-m", "mutmut", "run", "--max-children", "1", *chosen], project)
             found = results(tool, project)
             alive = [name for name, status in found.items() if status not in ("killed", "timeout")]

@@ -97,6 +97,13 @@ def edited(name: str, **fields: object) -> Change:
     return log_change(lambda rows: [row | fields if row["event"] == name else row for row in rows])
 
 
+def logged_by(script: str, event: str) -> Change:
+    def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [r | {"context": r["context"] | {"script": script}} if r["event"] == event else r for r in rows]
+
+    return log_change(change)
+
+
 def retyped(name: str, old: str, new: str) -> Change:
     def change(artifacts: Path) -> None:
         text = (artifacts / name).read_text("utf-8")
@@ -206,6 +213,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-3", "tests_unproven", changed(PROPERTIES, "tests.2.streams", [{"digest": "a"}, {"digest": "b"}])),
     ("AC-3", "expected under 1000, got 1000.0", changed(PROPERTIES, "tests.0.runtime_ms.mean", 1000.0)),
     ("AC-3", "tests: expected at least 3, got 0", changed(PROPERTIES, "tests", [])),
+    ("AC-3", "runs_unclean: expected [], got [2]", changed(PROPERTIES, "per_run.1.problem", "x")),
     ("AC-3", "another_seed_differs", changed(PROPERTIES, "control.shown", False)),
     ("AC-3", "mismatches: expected 0, got 1", changed(PROPERTIES, "mismatches", 1)),
     ("AC-3", "seed: expected 12345 of env.signature.json, got 1", changed(PROPERTIES, "seed", 1)),
@@ -222,6 +230,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-6", "log.jsonl: measured coverage: expected", edited("coverage_ladder_recorded", measured={"line": 1.0})),
     ("AC-6", "expected a ladder", retyped(LADDER, "schema", "- : {")),
     ("AC-7", "got [\"flake_scan_complete\"]", without("flake_scan_complete")),
+    ("AC-7", "got [\"flake_scan_complete\"]", logged_by("emit_checkpoint", "flake_scan_complete")),
     ("AC-7", "deficits: expected 0, got 1", edited("flake_scan_complete", event="logging_deficit")),
     ("AC-7", "process 1: 1 property_test_start, 0 ended", log_change(begun_twice)),
     ("COMMIT", "durations.json: commit: expected", changed(DURATIONS, "commit", "0" * 40)),
@@ -265,6 +274,8 @@ def test_commit_environment_run_and_promise_are_shown_as_they_were_captured(arti
     assert rows["COMMIT"].value == {"commit": base["commit"]}
     assert rows["ENVIRONMENT"].value == {"signature": base["environment"]["signature"]}
     assert rows["RUN"].value == {"run_id": RUN_ID}
+    log = read_log(artifacts / LOG_NAME)
+    assert rows["LOG"].value == {"events": len(log.events), "head": log.head, "problems": []}
     for step in ("baseline", "target"):
         assert base["ladder"][step].items() <= rows["AC-6"].value[step].items()
 
@@ -283,6 +294,20 @@ def test_every_criterion_has_a_case_in_which_it_fails(artifacts: Path) -> None:
     follows = {name for name, row in rows.items() if row.id in ("DOD-1", "DOD-2", "DOD-3", "DOD-6")}
     follows |= {"R-2", "R-3", "R-4", "R-5", "R-6"}  # rest on criteria, or are low
     assert {name for name, _, _ in CRITERIA} == set(rows) - follows
+
+
+@pytest.mark.parametrize(
+    ("jobs", "enforced"),
+    [
+        ("{a: {steps: [{uses: b}, {run: x}, {run: y || true}]}, b: {uses: c}, d: {steps: [{run: z}]}}", ["x", "z"]),
+        ("{a: {steps: [{run: x, continue-on-error: true}, {run: y}]}}", ["y"]),
+        ("{a: {continue-on-error: true, steps: [{run: x}]}, b: {steps: [{run: y}]}}", ["y"]),
+        ("[]", []),
+    ],
+    ids="only-what-runs step job no-workflow".split(),
+)
+def test_a_command_is_enforced_whose_failure_fails_the_workflow(jobs: str, enforced: list[str]) -> None:
+    assert script.enforced_commands(f"jobs: {jobs}".encode()) == enforced
 
 
 def test_what_follows_from_a_criterion_waits_for_it(artifacts: Path) -> None:
@@ -581,7 +606,7 @@ def forge(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
         (lambda d: d.update(generated_at="2020-01-01"), "generated_at: expected after"),
         (lambda d: d["plan"].update(version="9.9"), 'plan.version: expected "1.0", got "9.9"'),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "forged",
 )  # fmt: skip
 def test_a_forged_checkpoint_with_fitting_digests_is_found(
     root: Path, edit: Callable[[dict[str, Any]], object], said: str, capsys: pytest.CaptureFixture[str]
@@ -644,7 +669,7 @@ def test_only_regular_files_are_evidence(root: Path, kind: str) -> None:
 
 
 def test_the_statement_is_as_in_toto_has_it(root: Path) -> None:
-    statement = json.loads((root / "artifacts" / "foundation" / STATEMENT).read_bytes())
+    statement = script.statement(read_artifact(root / "artifacts" / CHECKPOINT), "0" * 64)
     assert list(statement) == ["_type", "subject", "predicateType", "predicate"]
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
