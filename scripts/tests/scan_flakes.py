@@ -996,6 +996,8 @@ def read_once(store: Store, path: Path, name: str, state: os.stat_result | OSErr
         return f"folder: {state.strerror}"
     if not stat.S_ISREG(state.st_mode):
         return "a link, a folder or a device; only regular files are read"
+    if re.search("[\ud800-\udfff]", name):
+        return "its name is not UTF-8; rename it"
     mark = (state.st_size, state.st_mtime_ns)
     outcome = store.get(name, mark)
     if outcome is None:

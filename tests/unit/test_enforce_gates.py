@@ -844,6 +844,22 @@ def test_each_gate_fails_alone_and_only_hard_ones_count(
     assert row["response"] == gates.GATES[gate][1]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("requirements.lock.hash", f"{'0' * 64}  requirements.lock\n", 1),
+        ("requirements.lock.hash", f"{'0' * 64}  installed-set\n", 0),  # no file: the validator compares it
+        ("assets.hash", "what another tool wrote", 0),
+    ],
+)
+def test_of_the_projects_own_files_only_the_recorded_lock_is_checked(
+    project: Project, name: str, text: str, code: int
+) -> None:
+    (project.root / "requirements.lock").write_text("pytest==1.0\n", "utf-8")
+    (project.root / name).write_text(text, "utf-8")
+    assert project.enforce("--quiet", "--only", "integrity") == code
+
+
 def test_a_deficit_is_logged_with_what_is_missing_and_blocks_the_same_run_for_good(project: Project) -> None:
     assert project.enforce("--quiet") == 0
     project.run.log.info("metrics_capture_start")

@@ -965,6 +965,7 @@ def test_what_cannot_be_read_is_named_and_the_scan_goes_on(tmp_path: Path) -> No
     (tmp_path / "outside.xml").write_text(junit(case("test_outside")))
     (folder / "away.xml").symlink_to(tmp_path / "outside.xml")
     (folder / "part.xml.gz").write_bytes(gzip.compress(b"<testsuite/>"))
+    (folder / os.fsdecode(b"latin-\xe9.xml")).write_text("<testsuite/>")
     (folder / "notes.txt").write_text("no XML")
     (folder / "nested").mkdir()
     (folder / "nested" / "bad.xml").write_text("<testsuite>")
@@ -974,6 +975,7 @@ def test_what_cannot_be_read_is_named_and_the_scan_goes_on(tmp_path: Path) -> No
         "away.xml": "a link, a folder or a device; only regular files are read",
         "fifo.xml": "a link, a folder or a device; only regular files are read",
         "folder.xml": "a link, a folder or a device; only regular files are read",
+        "latin-\udce9.xml": "its name is not UTF-8; rename it",
         "loop.xml": "a link, a folder or a device; only regular files are read",
         "nested/bad.xml": "not well-formed",
         "part.xml.gz": "gzip, not XML",
