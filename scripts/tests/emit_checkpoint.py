@@ -514,7 +514,7 @@ def property_claims(e: Evidence) -> Iterator[Claim]:
     )
     yield Claim("AC-3", PROPERTIES, "runs listed", len(says), e.get(PROPERTIES, "runs"))
     for run, counts in says.items():
-        yield Claim("AC-3", PROPERTIES, f"run {one_line(run, 20)}", counts, told.get(run), LOG_NAME)
+        yield Claim("AC-3", PROPERTIES, f"run {one_line(run)}", counts, told.get(run), LOG_NAME)
 
 
 def environment_claims(e: Evidence) -> Iterator[Claim]:
@@ -528,7 +528,7 @@ def environment_claims(e: Evidence) -> Iterator[Claim]:
     captured = e.get(BASELINE, "environment.signature")
     yield Claim("ENVIRONMENT", BASELINE, "environment.signature", captured, signature, SIGNATURE)
     for event in validated:
-        yield Claim("ENVIRONMENT", LOG_NAME, "signature", event.get("signature", signature), signature, SIGNATURE)
+        yield Claim("ENVIRONMENT", LOG_NAME, "signature", event.get("signature"), signature, SIGNATURE)
     ran = e.get(PROPERTIES, "circumstances.python")
     yield Claim("ENVIRONMENT", PROPERTIES, "circumstances.python", ran, e.get(SIGNATURE, "python.full"), SIGNATURE)
 
@@ -576,7 +576,7 @@ def gate_claims(e: Evidence) -> Iterator[Claim]:
     gates, triggers = e.rows(VERDICTS, "gates"), e.rows(VERDICTS, "triggers")
     says = {"gates": {str(row.get("gate")): row.get("verdict") for row in gates}}
     says |= {"triggers": {str(row.get("name")): row.get("state") for row in triggers}}
-    logged = [event for event in e.events("coverage_ladder_recorded") if "gates" in event and is_own(event)]
+    logged = [event for event in e.events("coverage_ladder_recorded") if "gates" in event]
     for key, verdicts in says.items():
         yield Claim("GATES", VERDICTS, key, verdicts, logged[-1].get(key) if logged else None, LOG_NAME)
     yield Claim("GATES", VERDICTS, "judged_run", e.get(VERDICTS, "judged_run"), e.run_id)

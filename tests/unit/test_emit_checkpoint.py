@@ -144,6 +144,11 @@ def forged_pass(artifacts: Path) -> None:
     log_change(lambda rows: [row | {"gates": told} if "gates" in row else row for row in rows])(artifacts)
 
 
+def refused_again(artifacts: Path) -> None:
+    with SAMPLE["run_id"](RUN_ID):
+        Run("validate_env", artifacts.parent, artifacts).write(script.REFUSED, "1.0", {"reasons": []})
+
+
 def another_lock(artifacts: Path) -> None:
     """A lock and its hash that fit each other, but not the environment."""
     lock = artifacts / "project" / "requirements.lock"
@@ -222,12 +227,14 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-5", "reasons_not_drilled: expected []", log_change(undrilled)),
     ("AC-5", "got [\"failfast_mode_invalid\"]", log_change(refused_for_more)),
     ("AC-5", "slowest_s: expected under 1, got 1.0", log_change(slow_drill)),
+    ("AC-5", "environment: expected validated, got refused after it had been validated", refused_again),
     ("AC-5", "env.signature.json: expected a file", removed("env.signature.json")),
     ("AC-6", "coverage-ladder.yaml: expected a file", removed(LADDER)),
     ("AC-6", "target.line: expected a number", retyped(LADDER, "target: {line: 92.0", "target: {line: .nan")),
     ("AC-6", "target.line: expected a number", retyped(LADDER, "target: {line: 92.0", "target: {line: null")),
     ("AC-6", "of events.log.jsonl, got", retyped(LADDER, "{line: 90.0", "{line: 80.0")),
     ("AC-6", "log.jsonl: measured coverage: expected", edited("coverage_ladder_recorded", measured={"line": 1.0})),
+    ("AC-6", "target: expected {\"line\": 99", changed(BASELINE, "ladder.target.line", 99)),
     ("AC-6", "expected a ladder", retyped(LADDER, "schema", "- : {")),
     ("AC-7", "got [\"flake_scan_complete\"]", without("flake_scan_complete")),
     ("AC-7", "got [\"flake_scan_complete\"]", logged_by("emit_checkpoint", "flake_scan_complete")),
@@ -278,6 +285,96 @@ def test_commit_environment_run_and_promise_are_shown_as_they_were_captured(arti
     assert rows["LOG"].value == {"events": len(log.events), "head": log.head, "problems": []}
     for step in ("baseline", "target"):
         assert base["ladder"][step].items() <= rows["AC-6"].value[step].items()
+
+
+CLAIMS = """\
+AC-1|baseline.metrics.hash: digest|baseline.metrics.json
+AC-1|coverage.xml: totals|baseline.metrics.json
+AC-1|durations.json: outcomes|baseline.metrics.json
+AC-1|durations.json: all|baseline.metrics.json
+AC-1|baseline.metrics.json: population.percent|a count
+AC-3|property.results.json: seed|env.signature.json
+AC-3|property.results.json: runs listed|
+AC-3|property.results.json: run N|events.log.jsonl
+AC-5|env.validation.failure.json: environment|
+ENVIRONMENT|env.signature.json: signature|its facts
+ENVIRONMENT|baseline.metrics.json: environment.signature|env.signature.json
+ENVIRONMENT|events.log.jsonl: signature|env.signature.json
+ENVIRONMENT|property.results.json: circumstances.python|env.signature.json
+AC-6|coverage-ladder.yaml: baseline|events.log.jsonl
+AC-6|coverage-ladder.yaml: baseline|baseline.metrics.json
+AC-6|coverage-ladder.yaml: target|events.log.jsonl
+AC-6|coverage-ladder.yaml: target|baseline.metrics.json
+AC-6|events.log.jsonl: measured coverage|baseline.metrics.json
+""".splitlines()
+CLAIMS += [
+    text
+    for name in script.ONE_RUN
+    for text in (f"RUN|{name}: run_id|the judged run", f"COMMIT|{name}: commit|baseline.metrics.json")
+]
+CLAIMS += """\
+COMMIT|baseline.metrics.json: commit|the project
+GATES|gate.verdicts.json: gates|events.log.jsonl
+GATES|gate.verdicts.json: triggers|events.log.jsonl
+GATES|gate.verdicts.json: judged_run|
+R-1|scripts/tests/PLAN.md: line Version: X.Y in a file|
+R-1|CHANGELOG.testing-platform-refactor.md: version of the top entry|scripts/tests/PLAN.md
+R-1|CHANGELOG.testing-platform-refactor.md: SHA256 of the top entry|scripts/tests/PLAN.md
+""".splitlines()
+
+
+def test_each_criterion_compares_what_these_files_say_with_what_those_say(artifacts: Path) -> None:
+    refused_again(artifacts)
+    evidence = replace(script.load(artifacts, RUN_ID), emitting=True)
+    parts = [part for name, part in vars(script).items() if name.endswith("_claims")]
+    claims = [claim for part in parts for claim in part(evidence)]
+    said = [f"{claim.criterion}|{claim.file}: {claim.what}|{claim.source}" for claim in claims]
+    assert list(dict.fromkeys(re.sub(r"run \d+", "run N", text) for text in said)) == CLAIMS
+
+
+LOCK, LOCKED = "project/requirements.lock", {"sha256": "d1"}
+
+
+@pytest.mark.parametrize(
+    ("digests", "data", "sources", "claims"),
+    [
+        ({LOCK: "d1"}, {LOCK_HASH: b"d1  requirements.lock\n"}, LOCKED, []),
+        ({LOCK: "d1"}, {LOCK_HASH: b"d2  a\n"}, LOCKED, [(LOCK_HASH, "digest", "d2  a", "d1", LOCK)]),
+        ({LOCK: "d2"}, {}, LOCKED, [(SIGNATURE, "lock_sources", LOCKED, "d2", LOCK)]),
+        ({}, {}, {"installed": "d3"}, []),
+        ({}, {}, None, [(SIGNATURE, "lock_sources", None, "a lock", "")]),
+        ({"project/uv.lock": "d1"}, {LOCK_HASH: b"d2"}, LOCKED, []),
+    ],
+    ids="one another-hash another-lock installed nothing of-another-lock".split(),
+)
+def test_lock_hash_and_environment_name_one_digest(
+    digests: dict[str, str], data: dict[str, bytes], sources: object, claims: list[tuple[object, ...]]
+) -> None:
+    evidence = script.Evidence("r", {SIGNATURE: {"lock_sources": sources}}, data, digests)
+    assert list(script.lock_claims(evidence)) == [script.Claim("LOCK", *claim) for claim in claims]
+
+
+@pytest.mark.parametrize(
+    ("line", "branch", "refused"),
+    [
+        (0, 100, []),
+        (99.5, None, []),
+        (100.5, -0.5, ["line", "branch"]),
+        (None, "x", ["line", "branch"]),
+    ],
+)
+def test_a_ladder_promises_percentages_and_branches_where_there_are_any(
+    line: object, branch: object, refused: list[str]
+) -> None:
+    step = {"line": line, "branch": branch}
+    evidence = script.Evidence("r", {"coverage-ladder.yaml": {"baseline": step, "target": step}})
+    said = [claim.what for claim in script.ladder_claims(evidence) if claim.says != claim.wanted]
+    assert said == [f"{name}.{metric}" for name in ("baseline", "target") for metric in refused]
+
+
+def test_without_a_commit_it_is_said_what_to_do() -> None:
+    wanted = {claim.wanted for claim in script.run_claims(script.Evidence("r")) if claim.criterion == "COMMIT"}
+    assert wanted == {"one; commit the project"}
 
 
 @pytest.mark.parametrize(("name", "said", "change"), CRITERIA, ids=[f"{row[0]}-{row[1]}" for row in CRITERIA])
