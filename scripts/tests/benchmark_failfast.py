@@ -54,6 +54,7 @@ BROKEN = "injected by benchmark_failfast.py"
 LEFT_OUT = ".git artifacts __pycache__ .venv venv .tox .nox node_modules .*_cache .hypothesis".split()
 RED = {**{mode: {1} for mode in MODES}, "pytest -x": {1, 2}, "limit": {1, 2}}  # pytest: 2, a file cannot be collected
 TRIES = 3  # faults tried for each one wanted
+OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # they would lead git to another repository
 GIT = "git -c user.name=benchmark -c user.email= -c commit.gpgsign=false -c core.hooksPath=/dev/null".split()
 
 
@@ -86,7 +87,7 @@ class Place:
         return f"{self.path}:{self.line} {self.name}"
 
     def broken(self, text: str) -> str:
-        lines = text.splitlines(keepends=True)
+        lines = source_lines(text)
         ending = "\r\n" if lines[self.line - 1].endswith("\r\n") else "\n"
         lines.insert(self.line - 1, f'{self.indent}raise RuntimeError("{BROKEN}"){ending}')
         return "".join(lines)
@@ -126,7 +127,7 @@ def places_in(path: str, text: str, covered: set[int]) -> list[Place]:
     except (SyntaxError, ValueError, RecursionError):
         return []
     found = []
-    lines = text.splitlines()
+    lines = source_lines(text)
     for name, function in functions_of(tree):
         body = function.body[1:] if ast.get_docstring(function) is not None else function.body
         if not body:
@@ -137,6 +138,13 @@ def places_in(path: str, text: str, covered: set[int]) -> list[Place]:
         if body[0].lineno in covered and len(indent) == body[0].col_offset:
             found.append(Place(path, name, first, indent))
     return found
+
+
+def source_lines(text: str) -> list[str]:
+    """The lines as Python counts them: a form feed ends none."""
+    from io import StringIO
+
+    return StringIO(text, newline="").readlines()
 
 
 def functions_of(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -363,7 +371,7 @@ def options_of(arguments: Sequence[str], root: Path) -> list[str]:
 
 def child_env(environ: Mapping[str, str], settings: Settings, copy: Path) -> dict[str, str]:
     """The environment of what runs in the copy: its code first on the import path, no mode, no foreign git."""
-    dropped = ("TPR_FAILFAST_MODE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GITHUB_ACTIONS")
+    dropped = (*OF_A_HOOK, "TPR_FAILFAST_MODE", "GITHUB_ACTIONS")
     env = {key: value for key, value in environ.items() if key not in dropped}
     known = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     moved = [str(copy / Path(path).relative_to(settings.root)) for path in known if is_below(path, settings.root)]
@@ -388,8 +396,9 @@ def throw_away(root: Path) -> Iterator[Path]:
         copy = folder / root.name
         shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
         git(copy, "init", "--quiet")
-        with (copy / ".git" / "info" / "exclude").open("a") as stream:
-            stream.write("".join(f"{name}\n" for name in LEFT_OUT))
+        exclude = copy / ".git" / "info" / "exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        exclude.write_text("".join(f"{name}\n" for name in LEFT_OUT), "utf-8")
         git(copy, "add", "--all")
         git(copy, "commit", "--quiet", "--allow-empty", "--message", "as it is")
         yield copy
@@ -399,16 +408,18 @@ def throw_away(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def git(folder: Path, *words: str) -> None:
+def git(folder: Path, *words: str) -> str:
     import subprocess
 
+    env = {key: value for key, value in os.environ.items() if key not in OF_A_HOOK}
     try:
-        done = subprocess.run([*GIT, *words], cwd=folder, capture_output=True, check=False)
+        done = subprocess.run([*GIT, *words], cwd=folder, env=env, capture_output=True, check=False)
     except OSError as error:
         raise EvidenceError(f"git: cannot be run: {error.strerror}; install it: the order needs it") from None
     if done.returncode:
         said = one_line(done.stderr.decode(errors="replace"))
         raise EvidenceError(f"git {words[0]}: expected it to work in a copy, got {said}; mend it")
+    return done.stdout.decode().strip()
 
 
 def prepare(bench: Bench, run: Run, say: Say) -> list[Place]:
@@ -418,7 +429,7 @@ def prepare(bench: Bench, run: Run, say: Say) -> list[Place]:
     found: list[Place] = []
     if known:
         bench.artifacts.mkdir(exist_ok=True)
-        known["commit"] = head_of(bench.copy)
+        known["commit"] = git(bench.copy, "rev-parse", "HEAD")
         known["sha256"] = content_digest(known)
         path.write_text(json.dumps(known), "utf-8")
         found = find_places(bench.copy, known)
@@ -446,13 +457,6 @@ def fitting_map(run: Run) -> dict[str, Any] | None:
     commit, dirty = run.commit
     fits = commit and not dirty and [known.get(key) for key in ("commit", "dirty", "failed")] == [commit, False, []]
     return known if fits else None
-
-
-def head_of(folder: Path) -> str:
-    import subprocess
-
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def try_fault(bench: Bench, place: Place) -> Trial:

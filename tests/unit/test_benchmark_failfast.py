@@ -87,8 +87,9 @@ def test_a_function_is_broken_where_its_own_first_line_is_covered() -> None:
     "name", ["plain", "decorated", "first_is_decorated", "Box.method", "Box.conditional", "tabbed"]
 )
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_a_broken_function_raises_first_and_nothing_else_changes(name: str, ending: str) -> None:
-    text = SOURCE.replace("\n", ending)
+@pytest.mark.parametrize("lead", ["", "\f\n", "PARTED = '\u2028'\n"], ids=["", "form feed", "line separator"])
+def test_a_broken_function_raises_first_and_nothing_else_changes(name: str, ending: str, lead: str) -> None:
+    text = (lead + SOURCE).replace("\n", ending)
     place = next(place for place in bench.places_in("m.py", text, ALL) if place.name == name)
     broken = place.broken(text)
     functions = dict(bench.functions_of(ast.parse(broken)))
@@ -228,10 +229,15 @@ def make_project(root: Path) -> Path:
     return root
 
 
-def test_the_copy_has_what_the_project_has_and_goes_without_a_trace(tmp_path: Path) -> None:
+def test_the_copy_has_what_the_project_has_and_goes_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = make_project(tmp_path / "project")
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", "")  # git's own folder then has no info/
+    monkeypatch.setenv("GIT_INDEX_FILE", str(root / "index"))  # as in a hook
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     with bench.throw_away(root) as copy:
+        monkeypatch.delenv("GIT_INDEX_FILE")
         names = {path.name for path in copy.iterdir()}
         status = subprocess.run(
             ["git", "status", "--porcelain"], cwd=copy, capture_output=True, text=True, check=True
