@@ -372,6 +372,33 @@ def test_a_ladder_promises_percentages_and_branches_where_there_are_any(
     assert said == [f"{name}.{metric}" for name in ("baseline", "target") for metric in refused]
 
 
+HISTORY = ("R-7", script.FLAKES, "history of tests on 2 workers", "none", "at least one run")
+NO_FLAKES = ("R-7", script.FLAKES, "flaky tests on 2 workers", [], [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "runs", "claims"),
+    [
+        ({"suite": 400.0, "coverage": 90.0, "flakes": 10.0}, [None], [], []),
+        ({"suite": 400.0, "coverage": 90.0, "flakes": 10.06}, [None], [], [(100.1, "at most 100.0")]),
+        ({"suite": 4.0, "coverage": 60.0}, [], [], []),
+        ({"suite": None, "coverage": 61.0, "flakes": None}, [], [], [(61.0, "at most 60.0")]),
+        ({}, ["gw0", "gw1", "gw0"], [], [HISTORY, NO_FLAKES]),
+        ({}, ["gw0", "gw1"], [{"file": "a.xml"}], [NO_FLAKES]),
+    ],
+    ids="a-quarter more-than-a-quarter a-minute more-than-a-minute workers-without-history workers".split(),
+)
+def test_what_measuring_may_cost_and_what_tests_on_workers_need(
+    seconds: dict[str, float], workers: list[str | None], runs: list[object], claims: list[tuple[Any, ...]]
+) -> None:
+    tests = [{"worker": worker} for worker in workers]
+    flakes = {"runs": runs, "flaky": []}
+    documents = {BASELINE: {"capture": seconds}, DURATIONS: {"tests": tests}, script.FLAKES: flakes}
+    dear = ("R-6", BASELINE, "seconds beside the suite")
+    expected = [script.Claim(*claim) if len(claim) == 5 else script.Claim(*dear, *claim) for claim in claims]
+    assert list(script.risk_claims(script.Evidence("r", documents))) == expected
+
+
 def test_without_a_commit_it_is_said_what_to_do() -> None:
     wanted = {claim.wanted for claim in script.run_claims(script.Evidence("r")) if claim.criterion == "COMMIT"}
     assert wanted == {"one; commit the project"}
@@ -405,6 +432,22 @@ def test_every_criterion_has_a_case_in_which_it_fails(artifacts: Path) -> None:
 )
 def test_a_command_is_enforced_whose_failure_fails_the_workflow(jobs: str, enforced: list[str]) -> None:
     assert script.enforced_commands(f"jobs: {jobs}".encode()) == enforced
+
+
+def test_a_law_holds_where_its_evidence_is_there_and_sound_and_its_criteria_are_met(artifacts: Path) -> None:
+    evidence, rows = script.load(artifacts, RUN_ID), judged(artifacts)
+    absent = {name: digest for name, digest in evidence.digests.items() if name != LOG_NAME}
+    broken = rows | {"LOG": replace(rows["LOG"], missing=("chain broken",))}
+    cases = [
+        (evidence, rows, (True, True, True)),
+        (evidence, broken, (True, True, False)),
+        (replace(evidence, problems={LOG_NAME: "torn"}), rows, (True, False, False)),
+        (replace(evidence, digests=absent), rows, (False, False, False)),
+    ]
+    law = {"name": "No cycles", "asks": "each line follows the one before", "evidence": [LOG_NAME]}
+    for found, judgement, holds in cases:
+        states = dict(zip(("present", "verified", "complete"), holds, strict=True))
+        assert script.governance(found, judgement)["laws"][1] == {**law, "rests_on": ("LOG",), **states}
 
 
 def test_what_follows_from_a_criterion_waits_for_it(artifacts: Path) -> None:
@@ -459,6 +502,13 @@ def test_exactly_the_target_is_enough(soft: float, hard: float, short: list[str]
         "", {FAILFAST: summary | {"benchmark": {"faults": [{"runs": runs}], "overall": overall}}}
     )
     assert [gap.split(": ")[1] for gap in script.judge(evidence)["AC-2"].missing] == short
+
+
+def test_detection_counts_each_fault_with_the_median_of_its_runs() -> None:
+    runs = [{"off": [9.0, 1.0, 2.0], "soft": [1.0]}, {"off": [3.0], "soft": []}, {"off": [3.00015], "soft": [1.0]}]
+    faults = [{"runs": {mode: {"seconds": seconds} for mode, seconds in row.items()}} for row in runs]
+    evidence = script.Evidence("r", {FAILFAST: {"benchmark": {"faults": faults}}})
+    assert script.detection_times(evidence) == {"off": 2.6667}
 
 
 def odd_values(value: Any, place: str = "") -> list[str]:
@@ -779,6 +829,13 @@ def test_the_statement_is_as_in_toto_has_it(root: Path) -> None:
     ]  # fmt: skip
     assert "AC-7" in statement["predicate"]["passedTests"]
     assert statement["predicate"]["failedTests"] == []
+
+
+def test_a_name_that_is_no_text_is_escaped_in_all_that_follows_from_the_checkpoint(root: Path) -> None:
+    document = read_artifact(root / "artifacts" / CHECKPOINT)
+    document["files"].append(f"{'0' * 64}  project/\udcff")
+    made = script.derived(document, b"")
+    assert all(b"project/\\udcff" in made[name] for name in (STATEMENT, SUMS))
 
 
 def test_an_advisory_gate_that_fails_is_a_warning(root: Path) -> None:
