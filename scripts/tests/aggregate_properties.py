@@ -1142,17 +1142,20 @@ def complaints(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str
 
 
 def falsified_lines(test: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
-    name = one_line(test["id"])
+    from shlex import join  # a falsified test only
+
+    name, command = one_line(test["id"]), one_line(f"python -m pytest {join([test['id']])}", 2000)
     for found in test["falsifying_examples"]:
         yield f"\n{name}: falsified in {runs_text(found['runs'])}: {flat(found['representation'])}"
         yield f"  {flat(found['error'])}"
         if found["reproduction"]:
             again = "fails again" if found.get("reproduced") else "does NOT fail again"
-            yield f"  put {found['reproduction']} above it ({again} in a fresh process); python -m pytest '{name}'"
+            yield f"  put {found['reproduction']} above it ({again} in a fresh process); {command}"
         if found["seed_reproduced"]:
             most = test["examples"]["max"]
-            paths = " ".join(["", "--", *body["pytest_args"]] if body["pytest_args"] else [])
-            yield f"  or search again from its seed: --fuzz --examples {most} --seed {found['seed']}{paths}"
+            paths = ["--", *body["pytest_args"]] if body["pytest_args"] else []
+            flags = join(["--fuzz", "--examples", str(most), "--seed", str(found["seed"]), *paths])
+            yield f"  or search again from its seed: {flags}"
 
 
 def runs_text(runs: Sequence[int]) -> str:

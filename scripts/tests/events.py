@@ -445,7 +445,7 @@ class Run:
             self.log = EventLog(artifacts / LOG_NAME, script, self.id)
         except OSError as error:
             where = error.filename or artifacts
-            raise EvidenceError(f"{where}: cannot be written: {error.strerror}; pass --artifacts another") from None
+            raise EvidenceError(f"{where}: cannot be written: {error.strerror}; pass another --artifacts") from None
 
     @cached_property
     def commit(self) -> tuple[str | None, bool]:

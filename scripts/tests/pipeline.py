@@ -237,7 +237,7 @@ class Relay:
         try:
             child = subprocess.Popen(line, env=environ, cwd=cwd, stdout=output, stderr=output, process_group=group)
         except OSError as error:
-            raise EvidenceError(f"{line[0]}: cannot be run: {error.strerror}; pass --python another") from None
+            raise EvidenceError(f"{line[0]}: cannot be run: {error.strerror}; pass another --python") from None
         self._child = child
         if self._signal:  # it came while the child was being started
             self.pass_on(self._signal)

@@ -1087,7 +1087,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvidenceError as error:
         return complain(PROG, str(error))
     except OSError as error:
-        return complain(PROG, f"{artifacts / PAGE}: cannot be written: {error.strerror}; pass --artifacts another")
+        return complain(PROG, f"{artifacts / PAGE}: cannot be written: {error.strerror}; pass another --artifacts")
     except KeyboardInterrupt:
         return complain(PROG, "interrupted; run it again")
     return 1 if evidence.problems else 0

@@ -1310,12 +1310,12 @@ def scan(folder: Path, given: bool, window: Window, tell: Callable[[str], None])
     if not folder.is_dir():
         if given or folder.exists():
             found = "a file" if folder.exists() else "nothing"
-            raise EvidenceError(f"{folder}: expected a folder of JUnit files, got {found}; pass --history another")
+            raise EvidenceError(f"{folder}: expected a folder of JUnit files, got {found}; pass another --history")
         return Scan(History([], [], {}, 0, {}, [])).body()
     try:
         return Scan(with_store(folder, lambda store: read_history(store, folder, window, tell))).body()
     except OSError as error:
-        raise EvidenceError(f"{folder}: cannot be read: {error.strerror}; pass --history another") from None
+        raise EvidenceError(f"{folder}: cannot be read: {error.strerror}; pass another --history") from None
     finally:
         tell("")
 

@@ -77,7 +77,6 @@ CONTRAST = """
   return [...found].slice(0, 5);
 })()
 """
-HEIGHT = "document.documentElement.scrollHeight"
 
 
 class Browser:

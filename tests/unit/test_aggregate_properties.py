@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -478,7 +480,7 @@ def test_the_table_names_thing_value_and_remedy() -> None:
         "",
         "f: falsified in 3 runs (1, 2, 3): test_a(x=9)",
         "  ValueError: no",
-        "  put @reproduce_failure('6.1', b'AA==') above it (fails again in a fresh process); python -m pytest 'f'",
+        "  put @reproduce_failure('6.1', b'AA==') above it (fails again in a fresh process); python -m pytest f",
         "",
         "g: crashed in 3 runs (1, 2, 3): its process ended with status 7",
         "  at g(x=5)",
@@ -488,6 +490,14 @@ def test_the_table_names_thing_value_and_remedy() -> None:
         "  run 3: no example",
         "  likely cause: wall clock",
     ]
+
+
+def test_a_remedy_can_be_pasted_whatever_the_ids_and_paths_hold() -> None:
+    odd = result("t.py::test_a['x y']", "falsified", falsifying=[FINDING], seed=99)
+    fuzz = replace(FUZZ, pytest_args=("my tests", "-q"))
+    table = ap.table(body([odd], settings=fuzz, replays={(odd.id, "seed"): True}))
+    pasted = [shlex.split(line) for line in re.findall(r"(?:python -m pytest|from its seed:) (.*)", table)]
+    assert pasted == [[odd.id], ["--fuzz", "--examples", "100", "--seed", "99", "--", "my tests", "-q"]]
 
 
 def test_the_first_example_that_differs_is_shown_with_both_texts() -> None:

@@ -847,7 +847,7 @@ def test_a_run_takes_its_id_from_the_chain_or_makes_one(tmp_path: Path, monkeypa
 def test_a_place_that_can_not_be_written_is_one_clear_line(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "taken" / LOG_NAME).mkdir(parents=True)
-    with pytest.raises(EvidenceError, match=r"cannot be written: .*; pass --artifacts another"):
+    with pytest.raises(EvidenceError, match=r"cannot be written: .*; pass another --artifacts"):
         Run("a", tmp_path, tmp_path / where)
 
 

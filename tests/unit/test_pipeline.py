@@ -239,7 +239,7 @@ def test_an_interpreter_that_can_not_run_is_one_line(tmp_path: Path, capsys: pyt
     fake.chmod(0o755)
     assert pipeline.main(["environment", "--quiet", "--root", str(tmp_path), "--python", str(fake)]) == 2
     assert capsys.readouterr().err == (
-        f"pipeline.py: error: {fake}: cannot be run: Exec format error; pass --python another\n"
+        f"pipeline.py: error: {fake}: cannot be run: Exec format error; pass another --python\n"
     )
 
 
