@@ -348,7 +348,7 @@ LOCK, LOCKED = "project/requirements.lock", {"sha256": "d1"}
     ids="one another-hash another-lock installed nothing of-another-lock".split(),
 )
 def test_lock_hash_and_environment_name_one_digest(
-    digests: dict[str, str], data: dict[str, bytes], sources: object, claims: list[tuple[object, ...]]
+    digests: dict[str, str], data: dict[str, bytes], sources: object, claims: list[tuple[Any, ...]]
 ) -> None:
     evidence = script.Evidence("r", {SIGNATURE: {"lock_sources": sources}}, data, digests)
     assert list(script.lock_claims(evidence)) == [script.Claim("LOCK", *claim) for claim in claims]
