@@ -373,7 +373,7 @@ def test_a_ladder_promises_percentages_and_branches_where_there_are_any(
 
 
 HISTORY = ("R-7", script.FLAKES, "history of tests on 2 workers", "none", "at least one run")
-NO_FLAKES = ("R-7", script.FLAKES, "flaky tests on 2 workers", [], [])
+NO_FLAKES: tuple[Any, ...] = ("R-7", script.FLAKES, "flaky tests on 2 workers", [], [])
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,11 @@ def test_what_measuring_may_cost_and_what_tests_on_workers_need(
 ) -> None:
     tests = [{"worker": worker} for worker in workers]
     flakes = {"runs": runs, "flaky": []}
-    documents = {BASELINE: {"capture": seconds}, DURATIONS: {"tests": tests}, script.FLAKES: flakes}
+    documents: dict[str, dict[str, Any]] = {
+        BASELINE: {"capture": seconds},
+        DURATIONS: {"tests": tests},
+        script.FLAKES: flakes,
+    }
     dear = ("R-6", BASELINE, "seconds beside the suite")
     expected = [script.Claim(*claim) if len(claim) == 5 else script.Claim(*dear, *claim) for claim in claims]
     assert list(script.risk_claims(script.Evidence("r", documents))) == expected
