@@ -1242,7 +1242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvidenceError as error:
         return complain("aggregate_properties.py", str(error))
     except OSError as error:
-        where = error.filename or tempfile.gettempdir()
+        where = error.filename or "the temporary folder"
         return complain("aggregate_properties.py", f"{where}: {error.strerror}; make room for the runs' records")
     except KeyboardInterrupt:
         return complain("aggregate_properties.py", "interrupted before the first run had ended; run it again")

@@ -656,3 +656,12 @@ def test_an_artifacts_folder_that_cannot_be_made_is_one_line(
     (tmp_path / "file").write_text("")
     assert ap.main(["--artifacts", str(tmp_path / "file" / "artifacts")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_without_a_temporary_folder_it_says_so_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+    assert ap.main(["--root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("aggregate_properties.py: error: the temporary folder: No usable ")
