@@ -667,7 +667,8 @@ def find_conftest() -> Path:
 
 
 def safe_name(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[:100]
+    """A run's id as the name of a file that is not hidden."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII).lstrip(".")[:100] or "run"
 
 
 def run_child(run: Run, capture: Capture, settings: Settings, held: int, stops: Stops) -> int:

@@ -1086,7 +1086,7 @@ def at(run: Run, place: Path) -> Run:
 
 
 def free_name(place: Path, run_id: str) -> Path:
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_id).lstrip(".")[:100] or "run"
+    name = re.sub(r"[^\w.-]", "-", run_id, flags=re.ASCII).lstrip(".")[:100] or "run"
     names = (place / (name if number == 1 else f"{name}.{number}") for number in count(1))
     return next(path for path in names if not path.exists())
 

@@ -339,6 +339,15 @@ def test_history_keeps_the_last_thirty_and_never_overwrites_a_run(run: Run) -> N
     assert not names & {"run-0.xml", "run-0.2.xml"}
 
 
+@pytest.mark.parametrize(
+    ("run_id", "name"), [("a b/c", "a-b-c"), ("../x", "-x"), (".", "run"), ("\u65e5" * 200, "-" * 100)]
+)
+def test_whatever_a_run_is_called_its_history_has_a_name_that_is_found(run: Run, run_id: str, name: str) -> None:
+    """A hidden file is no history, and a file system takes 255 bytes."""
+    collect.keep_history(Suite(tests=[record("a")]), run, (run_id, None, False))
+    assert [path.name for path in (run.artifacts / "history").iterdir()] == [f"{name}.xml"]
+
+
 def test_recovered_metrics_hold_every_finished_test_and_name_the_running_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

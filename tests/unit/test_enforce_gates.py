@@ -1017,6 +1017,11 @@ def test_where_no_second_capture_can_be_had_the_trigger_fires_and_says_so(
     assert "no second capture was possible: no suite here" in incident["triggers"][0]["evidence"][-1]
 
 
+@pytest.mark.parametrize(("run_id", "name"), [("..", "run"), ("\u65e5" * 200, "-" * 100)])
+def test_whatever_a_run_is_called_its_incident_has_a_name(tmp_path: Path, run_id: str, name: str) -> None:
+    assert gates.free_name(tmp_path, run_id) == tmp_path / name
+
+
 def test_an_open_incident_covers_the_same_trigger_but_not_another(project: Project) -> None:
     project.capture(800)
     project.enforce("--quiet")
