@@ -86,7 +86,7 @@ class Facts:
         self.packages = installed(sys.path)
         self.wanted_python = recorded_text(args.root / PYTHON_FILE)
         self.known = recorded_hash(recorded_text(args.root / HASH_FILE))
-        self.recorded = not (self.wanted_python is None and self.known is None)
+        self.recorded = self.known is not None  # a .python-version alone is often there for other tools
         self.free = args.allow_unrecorded and not self.recorded
         self.lock, self.problem = None, ""
         try:
@@ -106,7 +106,7 @@ def reason(code: str, expected: str, actual: str, remedy: str) -> Row:
 
 def reasons_of(facts: Facts) -> list[Row]:
     """Every reason to refuse; none if this is the recorded environment."""
-    found = [*python_reasons(facts.wanted_python)]
+    found = [] if facts.free and not minors_of(facts.wanted_python) else [*python_reasons(facts.wanted_python)]
     if facts.lock is None:
         found.append(reason("lock_unreadable", "a lock that can be read", facts.problem, "lock the project anew"))
     elif not facts.free:  # a lock that came with somebody's project was never this environment's
@@ -120,12 +120,17 @@ def reasons_of(facts: Facts) -> list[Row]:
 
 def python_reasons(text: str | None) -> Iterator[Row]:
     """The interpreter's minor version against .python-version, which may name several."""
-    lines = [line.partition("#")[0].strip() for line in (text or "").splitlines()]
-    minors = sorted({match[1] for line in lines if (match := re.search(r"(\d+\.\d+)", line))})
+    minors = minors_of(text)
     if text is not None and HERE not in minors:
         expected = "Python " + " or ".join(minors) if minors else f"a version in {PYTHON_FILE}"
         remedy = f"run it with python{minors[0]}" if minors else f"python scripts/tests/{PROG} --record"
         yield reason("python_minor_mismatch", expected, f"Python {HERE}", remedy)
+
+
+def minors_of(text: str | None) -> list[str]:
+    """The minor versions that a .python-version names; an environment's name, which pyenv takes, is none."""
+    lines = [line.partition("#")[0].strip() for line in (text or "").splitlines()]
+    return sorted({match[1] for line in lines if (match := re.search(r"(\d+\.\d+)", line))})
 
 
 def lock_reasons(lock: Lock, known: tuple[str, str] | None) -> Iterator[Row]:
@@ -568,7 +573,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--record", action="store_true", help="record this environment as the expected one")
     add("--drill", action="store_true", help="provoke every reason on throw-away projects")
     add("--require-env", action="append", default=[], metavar="NAME", help="a variable that must be set (repeatable)")
-    add("--allow-unrecorded", action="store_true", help="accept a project that has recorded nothing to differ from")
+    add("--allow-unrecorded", action="store_true", help="accept a project that has recorded no lock to differ from")
     parser.usage = "%(prog)s [flags]"
     args = parser.parse_args(argv)
     switch = os.environ.get("TPR_ENV_VALIDATE", "enable")

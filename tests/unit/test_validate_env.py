@@ -804,7 +804,8 @@ def test_a_foreign_project_that_recorded_nothing_may_be_let_through(root: Path, 
 
 @pytest.mark.parametrize("text", [UV.replace('"1.0"', '"2.0"'), "not toml"], ids=["differs", "unreadable"])
 def test_a_lock_that_nobody_recorded_promises_nothing(root: Path, text: str) -> None:
-    for name in (HASH_FILE, PYTHON_FILE, LOCKS[0]):
+    """Though the project has a .python-version: many have, for other tools."""
+    for name in (HASH_FILE, LOCKS[0]):
         (root / name).unlink()
     (root / "uv.lock").write_text(text)
     assert run(root, "--quiet", "--allow-unrecorded") == 0
@@ -813,15 +814,21 @@ def test_a_lock_that_nobody_recorded_promises_nothing(root: Path, text: str) -> 
     assert run(root, "--quiet") == 1
 
 
+def test_the_name_of_an_environment_is_no_version_to_differ_from(root: Path) -> None:
+    """pyenv takes such names, too."""
+    (root / PYTHON_FILE).write_text("my-env\n")
+    assert run(root, "--quiet", "--allow-unrecorded") == 1
+    (root / HASH_FILE).unlink()
+    assert run(root, "--quiet", "--allow-unrecorded") == 0
+
+
 @pytest.mark.parametrize("name", [HASH_FILE, PYTHON_FILE])
 def test_a_project_that_recorded_anything_is_held_to_it(root: Path, name: str) -> None:
     (root / ({HASH_FILE, PYTHON_FILE} - {name}).pop()).unlink()
     lock_anew(root, GOOD_LOCK) if name == HASH_FILE else None
     (root / name).write_text("3.0" if name == PYTHON_FILE else "0" * 64 + f"  {LOCKS[0]}")
     assert run(root, "--allow-unrecorded") == 1
-    assert codes(root) == (
-        ["python_minor_mismatch", "lock_hash_missing"] if name == PYTHON_FILE else ["lock_hash_mismatch"]
-    )
+    assert codes(root) == ["python_minor_mismatch" if name == PYTHON_FILE else "lock_hash_mismatch"]
 
 
 @pytest.mark.parametrize("value", ["A_ONE,B_TWO", "A_ONE B_TWO", " ,A_ONE,, B_TWO\n", "B_TWO"])
