@@ -24,6 +24,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from functools import lru_cache
 from itertools import accumulate, islice
 from operator import itemgetter
 from pathlib import Path
@@ -318,11 +319,22 @@ def junit(suite: Suite, run_id: str, commit: str | None, dirty: bool) -> bytes:
 
 def testcase(test: Mapping[str, Any]) -> str:
     path, bracket, parameters = str(test["id"]).partition("[")
-    file, *names = path.split("::")
-    *classes, name = [file.removesuffix(".py").replace("/", "."), *names]
-    place = attributes(classname=".".join(classes), name=name + bracket + parameters, file=file)
+    scope, parted, name = path.rpartition("::")
+    place = scope_attributes(scope) if parted else attributes(classname="", file=path)
+    named = attributes(name=(name if parted else dotted(path)) + bracket + parameters)
     children = "" if test["outcome"] == "passed" and "attempts" not in test else "".join(case_children(test))
-    return f'<testcase{place} time="{seconds_of(test):.6f}">{children}</testcase>'
+    return f'<testcase{place}{named} time="{seconds_of(test):.6f}">{children}</testcase>'
+
+
+@lru_cache(maxsize=1)
+def scope_attributes(scope: str) -> str:
+    """What the tests of a file or class, which follow each other, have in common."""
+    file, *classes = scope.split("::")
+    return attributes(classname=".".join([dotted(file), *classes]), file=file)
+
+
+def dotted(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".")
 
 
 def case_children(test: Mapping[str, Any]) -> Iterator[str]:
