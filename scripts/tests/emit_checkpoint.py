@@ -684,7 +684,7 @@ def judge(e: Evidence) -> dict[str, Row]:
     gaps, rows = find_gaps(e, measured), dict[str, Row]()
     for key, criterion in CRITERIA.items():
         needs = ["AC-7"] if {*criterion.evidence} & {*e.unseen} else []
-        waits = tuple(name for name in (*needs, *criterion.rests_on) if not rows[name].met) if key != "AC-7" else ()
+        waits = tuple(name for name in (*needs, *criterion.rests_on) if not rows[name].met)
         evidence = tuple(map(e.path, criterion.evidence))
         rows[key] = Row(key, criterion, evidence, measured.get(key), tuple(gaps.get(key, ())), waits)
     return dict(sorted(rows.items()))

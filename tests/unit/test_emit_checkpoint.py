@@ -281,6 +281,7 @@ def test_commit_environment_run_and_promise_are_shown_as_they_were_captured(arti
     assert rows["COMMIT"].value == {"commit": base["commit"]}
     assert rows["ENVIRONMENT"].value == {"signature": base["environment"]["signature"]}
     assert rows["RUN"].value == {"run_id": RUN_ID}
+    assert rows["AC-6"].evidence == (LADDER, "coverage_ladder_recorded")
     log = read_log(artifacts / LOG_NAME)
     assert rows["LOG"].value == {"events": len(log.events), "head": log.head, "problems": []}
     for step in ("baseline", "target"):
@@ -464,6 +465,18 @@ def test_what_follows_from_a_criterion_waits_for_it(artifacts: Path) -> None:
         "DOD-1": ("AC-3", "AC-4"),
         "DOD-2": ("AC-3",),
         "DOD-3": ("AC-4",),
+    }
+
+
+def test_what_needs_a_missing_event_waits_for_the_log(artifacts: Path) -> None:
+    without("failfast_mode_applied")(artifacts)
+    waiting = {name: row.waits_for for name, row in judged(artifacts).items() if "AC-7" in row.waits_for}
+    assert waiting == {
+        "AC-2": ("AC-7",),
+        "AC-4": ("AC-7", "AC-2"),
+        "DOD-1": ("AC-2", "AC-4", "AC-7"),
+        "DOD-2": ("AC-2", "AC-7"),
+        "DOD-6": ("AC-7",),
     }
 
 
