@@ -258,9 +258,9 @@ def ladder_tree(data: bytes) -> Any:
         raise LadderError(line, f"expected text, got the character {error.character:#x}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise LadderError(mark.line + 1 if mark else 1, f"expected YAML: {one_line(error.problem, 100)}") from None
+        raise LadderError(mark.line + 1 if mark else 1, f"expected YAML: {one_line(error.problem)}") from None
     except (ValueError, OverflowError, RecursionError) as error:
-        raise LadderError(1, f"expected YAML: {one_line(error, 100)}") from None
+        raise LadderError(1, f"expected YAML: {one_line(error)}") from None
 
 
 def entries(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

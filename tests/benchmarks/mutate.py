@@ -10,8 +10,7 @@ copy, properties stay unmutated. Exits 1 if the score of all is below the limit.
 
 --sample takes so many of each script's mutants, chosen by --seed, and adds the 95 % interval (Wilson) of the score;
 all of them take hours. A sample whose survivors were read and mended flatters from then on: measure with another
-seed. --survivors prints the diff of each survivor. --tool is an interpreter that has
-mutmut and the five packages already.
+seed. --survivors prints the diff of each survivor. --tool is an interpreter that has mutmut and the five packages.
 """
 
 from __future__ import annotations
@@ -66,6 +65,10 @@ DECIDING = {  # per script: the functions whose result is a verdict, or a number
         trigger_drills unended unenforced enforced_commands capture_claims property_claims environment_claims
         lock_claims ladder_claims run_claims gate_claims plan_claims risk_claims find_gaps within limit_text judge
         governance judged_rows derived""",
+    "pipeline": "split choose commands chain_environ translate chain worst table",
+    "render_report": """
+        number amount fixed scale duration moment stack spread place_of merged share worst whole detection
+        run_letters loudness notes""",
 }
 NAMES = """import sys
 from mutmut.mutation.file_mutation import mutate_file_contents

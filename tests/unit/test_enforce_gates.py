@@ -72,6 +72,10 @@ def test_a_ladder_may_leave_branches_and_commit_out_and_give_a_reason(null: str)
     assert read.reason == "moved out"
 
 
+def test_a_point_may_always_be_lost() -> None:
+    assert ladder(LADDER.replace("line: 90.0", "line: 0.5")).tolerance == 1
+
+
 NO_NUMBERS = "ninety '90' yes null .nan .inf -.inf 100.01 -1 1e999999999 0o132 090 1:30 9_0 ٩٠".split()
 REFUSED = [
     *(
@@ -79,6 +83,7 @@ REFUSED = [
         for text in NO_NUMBERS
     ),
     ("empty", "line: 92.0", "line:", "line 9: target.line: expected a number from 0 to 100, got nothing"),
+    ("long", "line: 90.0", f"line: {'9' * 70}", f"a number from 0 to 100, got {'9' * 59}…; mend it"),
     ("list", "line: 90.0", "line: [90]", "line 4: baseline.line: expected one value"),
     ("mapping", "tolerance: 1", "tolerance: {line: 1}", "line 11: tolerance: expected one value"),
     ("scalar section", "target:\n  line: 92.0\n  branch: 82.0", "target: 92", "line 8: target: expected keys"),
@@ -88,14 +93,15 @@ REFUSED = [
     ("merge key", "branch: 82.0", "<<: {branch: 82}", "line 10: target.<<: unknown key"),
     ("key again", "tolerance: 1", "tolerance: 1\ntolerance: 9", "line 12: tolerance: given twice, first in line 11"),
     ("section again", "tolerance: 1", "baseline: {line: 1}", "line 11: baseline: given twice, first in line 3"),
-    ("missing key", "tolerance: 1\n", "", "tolerance: missing"),
+    ("missing key", "tolerance: 1\n", "", "line 1: tolerance: missing"),
     ("alias", "line: 90.0", "line: *x", "line 4: expected YAML: found undefined alias"),
     ("object tag", "line: 90.0", "line: !!python/object:os.system x", "line 4: baseline.line: expected"),
     ("documents", "tolerance: 1", "tolerance: 1\n---\ntolerance: 1", "line 12: expected YAML: but found another"),
     ("tab", "  branch: 82.0", "\tbranch: 82.0", "line 10: expected YAML"),
     ("open quote", "horizon: '", 'horizon: "', "expected YAML"),
     ("control character", "tolerance: 1", "tolerance: \x07", "line 11: expected text, got the character 0x7"),
-    ("bad escape", "tolerance: 1", 'tolerance: "\\UFFFFFFFF"', "expected YAML"),
+    ("bad escape", "tolerance: 1", 'tolerance: "\\U00FFFFFF"', "line 1: expected YAML: chr() arg not in range"),
+    ("worse escape", "tolerance: 1", 'tolerance: "\\UFFFFFFFF"', "line 1: expected YAML: "),
     ("deep nesting", "tolerance: 1", "tolerance: " + "[" * 600, "expected YAML: "),
     ("no day", "'2026-04-01'", "'2026-02-30'", "line 12: horizon: expected a day like 2026-03-31, got '2026-02-30'"),
     ("a time", "'2026-04-01'", "2026-04-01 10:00:00", "line 12: horizon: expected a day"),
@@ -248,7 +254,8 @@ def test_the_target_holds_from_the_day_after_the_horizon(days: int) -> None:
 def test_a_missed_target_rolls_nothing_back() -> None:
     late = replace(case({A: (100, 90)}, {A: (100, 90)}), today=date(2027, 1, 1))
     assert (gates.judge_coverage(late).state, gates.coverage_trigger(late).state) == (FAIL, QUIET)
-    assert gates.coverage_trigger(replace(late, capture=capture({A: (100, 80)}))).state == FIRED
+    fallen = gates.coverage_trigger(replace(late, capture=capture({A: (100, 80)})))
+    assert (fallen.state, fallen.remedy) == (FIRED, "")
 
 
 def test_a_reached_target_passes_after_the_horizon_and_one_statement_less_fails() -> None:
@@ -290,7 +297,8 @@ def test_the_files_that_lost_most_are_named_first_with_what_they_lost() -> None:
     before = {"x.py": (100, 90), "y.py": (50, 50), "z.py": (10, 10)}
     after = {"x.py": (100, 85), "y.py": (50, 20), "z.py": (16, 10), "new.py": (8, 2)}
     evidence = gates.judge_coverage(case(before, after)).evidence
-    assert evidence[1:] == (
+    assert evidence == (
+        "line: 26.51 points lost, 1.00 allowed",
         "y.py: 30 covered statements lost their tests (50 of 50 covered before, 20 of 50 now)",
         "new.py: 6 new statements have no test (0 of 0 covered before, 2 of 8 now)",
         "z.py: 6 new statements have no test (10 of 10 covered before, 10 of 16 now)",
@@ -311,7 +319,8 @@ def test_without_its_reference_the_percentages_decide_and_it_is_said(others: tup
     judged = case({A: (100, 90)}, {A: (50, 40)})
     alone = gates.judge_coverage(replace(judged, references=others))
     assert (alone.state, "10.00 points lost" in alone.value) == (FAIL, True)
-    assert any("judged by percentages alone" in text for text in alone.evidence)
+    said = "judged by percentages alone: no reference.metrics.json is of the ladder's baseline"
+    assert alone.evidence == ("line: 10.00 points lost, 1.00 allowed", said)
     assert gates.judge_coverage(replace(judged, references=(*others, *judged.references))).state == PASS
 
 
@@ -322,9 +331,17 @@ def test_a_baseline_lowered_by_hand_fails_unless_a_reason_stands_beside_it() -> 
     verdict = gates.judge_coverage(judged)
     assert verdict.state == FAIL
     assert verdict.evidence[0] == "baseline.line was lowered from 90.00 to 70.00 % and no reason is given"
+    assert gates.coverage_trigger(judged).state == QUIET
     assert gates.judge_coverage(replace(judged, ladder=replace(lowered, reason="moved out"))).state == PASS
     raised = replace(lowered, baseline={"line": Fraction(91)})
     assert gates.judge_coverage(replace(judged, ladder=raised, capture=recorded)).state == PASS
+
+
+def test_a_promise_left_out_is_lowered_to_nothing_and_one_kept_is_not_lowered() -> None:
+    recorded = capture({A: (100, 89)}, promise={"line": Fraction(90), "branch": Fraction(50)})
+    kept = replace(promise(recorded), baseline={"line": Fraction(90)})
+    said = gates.lowered_by_hand(Case(kept, recorded, (recorded,), TODAY, "c" * 40))
+    assert said == ["baseline.branch was lowered from 50.00 to 0.00 % and no reason is given"]
 
 
 def test_branches_are_judged_by_themselves() -> None:
@@ -364,6 +381,8 @@ def test_the_pace_says_what_is_to_gain_and_when_it_would_arrive() -> None:
     (row,) = gates.compare(case({A: (1000, 900)}, {A: (1000, 905)}))
     assert (row.to_gain, row.due_today, row.days_left) == (15, 90 + Fraction(2 * 59, 90), 31)
     assert row.proposed_horizon == "2026-05-08"
+    (row,) = gates.compare(case({A: (1000, 900)}, {A: (1000, 920)}))
+    assert (row.to_gain, row.proposed_horizon) == (0, "2026-04-01")
 
 
 VALID = {"artifact": "env.signature.json", "signature": "s" * 64, "generated_at": "2026-01-02"}
@@ -438,7 +457,7 @@ def test_the_properties_gate(change: dict[str, Any], verdict: str) -> None:
 
 
 def event(
-    name: str, script: str = "collect_metrics", run_id: str = "r", pid: int = 1, **fields: Any
+    name: str, script: str = "collect_metrics", run_id: str = "r", pid: object = 1, **fields: Any
 ) -> dict[str, Any]:
     return {"event": name, "context": {"run_id": run_id, "script": script, "pid": pid}, **fields}
 
@@ -452,6 +471,7 @@ WHOLE = [row for row in WHOLE if row["event"] != "environment_validation_fail"] 
 
 def test_a_whole_log_passes() -> None:
     assert gates.judge_events(WHOLE, [], "r").state == PASS
+    assert gates.judge_events([*WHOLE, event("logging_deficit", drill=True)], [], "r").state == PASS
 
 
 @pytest.mark.parametrize("name", sorted(gates.EXPECTED))
@@ -466,11 +486,12 @@ def test_each_event_that_is_missing_is_named_with_what_logs_it(name: str) -> Non
     [
         (WHOLE, ["line 3: chain broken"], "events.log.jsonl: line 3: chain broken"),
         ([*WHOLE, event("metrics_capture_start", pid=7)], [], "process 7: 1 metrics_capture_start, 0 ended"),
+        ([*WHOLE, event("metrics_capture_start", pid="?")], [], "process ?: 1 metrics_capture_start, 0 ended"),
         ([*WHOLE, event("property_test_complete", pid=8)], [], "process 8: 0 property_test_start, 1 ended"),
         ([*WHOLE, event("logging_deficit")], [], "a deficit was logged in this run before; start a new one"),
         ([event(r["event"], run_id="other") for r in WHOLE], [], "no event of run r"),
     ],
-    ids=["chain", "start without end", "end without start", "deficit", "another run"],
+    ids=["chain", "start without end", "start of no process", "end without start", "deficit", "another run"],
 )
 def test_a_log_that_does_not_hold_does_not_pass(events: list[dict[str, Any]], problems: list[str], said: str) -> None:
     judged = gates.judge_events(events, problems, "r")
@@ -482,7 +503,6 @@ def test_the_gates_own_record_does_not_stand_in_for_the_captures() -> None:
     rows = [row for row in WHOLE if row["event"] != "coverage_ladder_recorded"]
     rows.append(event("coverage_ladder_recorded", script="enforce_gates"))
     assert gates.judge_events(rows, [], "r").state == FAIL
-    assert gates.judge_events([*rows, event("logging_deficit", drill=True)], [], "x").state == UNKNOWN
 
 
 DRIFT = {"code": "drift", "expected": "1", "actual": "2", "remedy": "lock anew"}
@@ -654,6 +674,15 @@ def test_a_rate_fires_only_on_enough_data_well_above_its_limit(observed: gates.R
     trigger = gates.rate_trigger("flakes", observed, Fraction(2))
     assert trigger.state == state
     assert said in " ".join(trigger.evidence)
+
+
+def test_a_triggers_row_says_the_share_of_how_many_and_how_sure_it_is() -> None:
+    observed = gates.Rate(31, 1000, 30, "tests", 30, 10, ("a", "b"), "d")
+    shown = "3.10 % (31 of 1000 tests in 30 runs)", "2 %", ("95 % interval 2.19 to 4.37 %",)
+    assert gates.rate_trigger("flakes", observed, Fraction(2)) == gates.Row(
+        "flakes", FIRED, *shown, where=("a", "b"), digest="d"
+    )
+    assert gates.rate_trigger("flakes", rate(1, 1), Fraction(2)).value == "100.00 % (1 of 1 tests in 30 runs)"
 
 
 @quick
@@ -884,6 +913,17 @@ def test_a_corrupt_artifact_is_named_by_integrity_and_nothing_else_is_told_from_
     verdicts = project.verdicts()
     assert (verdicts["integrity"], verdicts["coverage"], verdicts["events"]) == (FAIL, UNKNOWN, PASS)
     assert "baseline.metrics.json: expected sha256" in capsys.readouterr().err
+
+
+def test_a_value_of_another_kind_is_refused_with_its_place_and_cut() -> None:
+    document = {"artifact": "a.json", "b": {"c": "x" * 70}}
+    with pytest.raises(EvidenceError) as refused:
+        gates.pick(document, "b.c", int, type(None))
+    assert str(refused.value) == f"a.json: b.c: expected int or NoneType, got '{'x' * 58}…; produce it anew"
+    with pytest.raises(EvidenceError) as refused:
+        gates.counts_of(document, {"statements": "1" * 30, "statements_covered": "2" * 30}, "line")
+    got = f"{'2' * 19}… of {'1' * 19}…"
+    assert str(refused.value) == f"a.json: coverage: expected counts of statements, got {got}; produce it anew"
 
 
 MISSHAPEN: list[dict[str, Any]] = [
