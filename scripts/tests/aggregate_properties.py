@@ -630,7 +630,8 @@ def run_tests(path: str) -> int:
     observer = Observer(Plan(**json.loads(Path(path).read_bytes())))
     for name in ("pytest", "hypothesis"):
         if find_spec(name) is None:
-            observer.say({"abort": f"{name}: expected it installed, got none; python -m pip install {name}"})
+            wrong = f"{name}: expected it installed, got none; python -m pip install {name}"
+            observer.say({"abort": wrong, "facts": {name: None}})
             return 2
     import pytest
 
@@ -968,13 +969,14 @@ def first_trial(shop: Workshop, settings: Settings) -> Trial:
 
 
 class NoPropertyError(EvidenceError):
-    """The project has no property tests."""
+    """The project has no property tests, or not even Hypothesis."""
 
 
 def require(trial: Trial, settings: Settings) -> None:
     """Nothing found, or nothing that could be run, is no evidence."""
     if trial.problem:
-        raise EvidenceError(f"{settings.root}: {trial.problem}")
+        kind = NoPropertyError if trial.facts.get("hypothesis", "") is None else EvidenceError
+        raise kind(f"{settings.root}: {trial.problem}")
     for entry in trial.uncollected.values():
         if entry["property"]:
             said = f"{entry['id']}: cannot be imported: {entry['message']}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -552,6 +554,21 @@ def test_findings_are_replayed_by_line_and_searched_ones_by_seed() -> None:
 def test_without_property_tests_nothing_can_be_told(trial: Trial, expected: str) -> None:
     with pytest.raises(EvidenceError, match=expected):
         ap.require(trial, SETTINGS)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("hypothesis", ap.NoPropertyError), ("pytest", EvidenceError)])
+def test_where_hypothesis_is_not_installed_there_are_no_property_tests(
+    name: str, kind: type[EvidenceError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, paper = tmp_path / "records", tmp_path / "paper"
+    paper.write_text(json.dumps(asdict(replace(PLAN, records=str(records)))))
+    monkeypatch.setattr("importlib.util.find_spec", lambda asked: None if asked == name else sys)
+    assert ap.run_tests(str(paper)) == 2
+    trial = Trial(PLAN)
+    ap.read_records(trial, records.read_bytes().splitlines())
+    with pytest.raises(EvidenceError, match=f"{name}: expected it installed, got none; python -m pip") as caught:
+        ap.require(trial, SETTINGS)
+    assert caught.type is kind
 
 
 def test_the_other_runs_get_the_files_tests_and_digests_of_the_first() -> None:
