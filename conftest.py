@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
 
 HERE = Path(__file__).resolve().parent
+COPIED = (HERE / "events.py").is_file()  # beside the scripts, in a repository with a conftest.py of its own
 PHASES = ("setup", "call", "teardown")
 MODES = ("off", "soft", "hard")
 FORCED_OFF = "failfast.forced_off.json"  # enforce_gates.py writes it with an incident
@@ -68,6 +69,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     if getattr(options, "tpr_capture", None) and hasattr(options, "cov_source"):
         options.cov_source = []
     return (yield)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The scripts' sample suite is no test of a project that they were copied into."""
+    return True if COPIED and collection_path.is_relative_to(HERE) else None
 
 
 @pytest.hookimpl(trylast=True)  # pytest's JUnit writer is there by then

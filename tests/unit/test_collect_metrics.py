@@ -462,6 +462,23 @@ def test_recovering_nothing_says_whether_a_suite_still_runs(
     assert names == ["metrics_capture_start", "metrics_capture_complete"] * 2
 
 
+@pytest.mark.parametrize(
+    ("place", "conftest", "measured"),
+    [("root", "conftest.py", True), ("root", "scripts/tests/conftest.py", False), ("platform", "conftest.py", False)],
+    ids=["the platform itself", "copied", "another project"],
+)
+def test_only_the_platforms_own_suite_measures_its_scripts(
+    place: str, conftest: str, measured: bool, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = run.root if place == "root" else run.root.with_name(place)
+    (top / "scripts" / "tests").mkdir(parents=True)
+    (top / conftest).write_text("# tpr_conftest\n")
+    monkeypatch.setattr(collect, "HERE", top / "scripts" / "tests")
+    capture = collect.open_capture(run, collect.parse(["--root", str(run.root)]))
+    omitted = json.loads(capture.settings.read_text())["omit"]
+    assert omitted == ([] if measured else [f"{top}/scripts/tests/*", str(top / conftest)])
+
+
 def test_a_measurement_that_the_environment_asks_for_does_not_take_the_place_of_the_captures(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,17 @@ def phases(*outcomes: str, **more: Any) -> list[pytest.TestReport]:
     return [report(when, outcome, **more) for when, outcome in zip(platform.PHASES, outcomes, strict=True)]
 
 
+@pytest.mark.parametrize(("copied", "ignored"), [(True, [True, True, None, None]), (False, [None] * 4)])
+def test_a_project_that_the_scripts_were_copied_into_collects_none_of_theirs(
+    copied: bool, ignored: list[bool | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "scripts" / "tests"
+    monkeypatch.setattr(platform, "HERE", here)
+    monkeypatch.setattr(platform, "COPIED", copied)
+    paths = [here, here / "failfast_seeded" / "test_till.py", here.parent, tmp_path / "scripts" / "tests_of_mine"]
+    assert [platform.pytest_ignore_collect(path) for path in paths] == ignored
+
+
 class Node:
     """What the recorder asks of an item or a collector."""
 
