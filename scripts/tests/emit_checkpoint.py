@@ -436,7 +436,7 @@ def trigger_drills(e: Evidence) -> dict[str, list[dict[str, Any]]]:
 
 
 def unended(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    count = Counter((event["event"], one_line(event["context"].get("pid"), 20)) for event in events)
+    count = Counter((event["event"], one_line(event["context"].get("pid"))) for event in events)
     found = []
     for start, ends in ENDS.items():
         for pid in sorted({pid for name, pid in count if name in (start, *ends)}):

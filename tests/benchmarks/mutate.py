@@ -97,7 +97,7 @@ SAME = {  # survivors that nobody could tell from the function itself, and why; 
 }
 LEFT_OUT = (  # take or measure long, look at imports, or have an id that mutmut cannot ask for: this only lowers the score
     "hostile memory cut_at_any_byte drill eight_processes too_long any_one_byte known_truth in_200_ms one_long_gap "
-    "imports_nothing needs_none_of twenty_thousand u0669"
+    "imports_nothing needs_none_of no_shape twenty_thousand u0669"
 ).split()
 DIFFS = """import sys
 from mutmut.mutation.diff_apply import get_diff_for_mutant

@@ -237,6 +237,8 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("AC-6", "target: expected {\"line\": 99", changed(BASELINE, "ladder.target.line", 99)),
     ("AC-6", "expected a ladder", retyped(LADDER, "schema", "- : {")),
     ("AC-7", "got [\"flake_scan_complete\"]", without("flake_scan_complete")),
+    ("AC-7", "got [\"metrics_capture_complete\"]", without("metrics_capture_complete")),
+    ("AC-7", "got [\"coverage_ladder", without("coverage_ladder_recorded", path="coverage-ladder.yaml")),
     ("AC-7", "got [\"flake_scan_complete\"]", logged_by("emit_checkpoint", "flake_scan_complete")),
     ("AC-7", "deficits: expected 0, got 1", edited("flake_scan_complete", event="logging_deficit")),
     ("AC-7", "process 1: 1 property_test_start, 0 ended", log_change(begun_twice)),
@@ -274,6 +276,77 @@ CRITERIA: list[tuple[str, str, Change]] = [
 
 def test_a_healthy_run_lacks_nothing(artifacts: Path) -> None:
     assert unmet(artifacts) == {}
+
+
+def done_twice(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A first capture, with its gates, that went wrong before the one that counts."""
+    ladder, gates = (row for row in rows if row["event"] == "coverage_ladder_recorded")
+    begun, ended = (
+        next(row for row in rows if row["event"] == f"metrics_capture_{end}") for end in ("start", "complete")
+    )
+    first = [begun, ended | {"exit": 1}, ladder | {"measured": {"line": 1.0}}, gates | {"gates": {}}]
+    return [*(row | {"timestamp": rows[0]["timestamp"]} for row in first), *rows]
+
+
+def test_of_what_was_done_twice_the_last_counts(artifacts: Path) -> None:
+    log_change(done_twice)(artifacts)
+    assert unmet(artifacts) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [(1, 1.0), (-1e299, -1e299), (1e300, None), (float("nan"), None), (True, None), ("1", None), (None, None)],
+)
+def test_a_number_is_finite_and_no_truth_value(value: object, known: float | None) -> None:
+    assert script.number(value) == known
+
+
+@pytest.mark.parametrize(("values", "most"), [([1, 2.5, 2], 2.5), ([1, None], None), (["x"], None), ([], None)])
+def test_the_highest_of_what_is_not_all_numbers_is_unknown(values: list[object], most: float | None) -> None:
+    assert script.highest(values) == most
+
+
+def test_population_counts_the_leaves_of_the_body_that_have_a_value() -> None:
+    body = {"a": {"b": 1, "c": None}, "d": None, "e": {}, "f": [None]}
+    aside = {"run_id": "r", "commit": None, "partial": None, "population": {"percent": None}}
+    assert script.population(script.Evidence("r", {BASELINE: {**body, **aside}})) == 60.0
+    assert script.population(script.Evidence("r")) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "soft", "hard"),
+    [({"off": 8.0, "soft": 6.0, "hard": 2.0}, 25.0, 75.0), ({"off": 8.0}, None, None), ({"soft": 1.0}, None, None)],
+)
+def test_improvement_is_percent_of_the_time_without_failfast(
+    times: dict[str, float], soft: float | None, hard: float | None
+) -> None:
+    assert script.improvement(times) == {"soft": soft, "hard": hard}
+
+
+@pytest.mark.parametrize(
+    ("commands", "missing"),
+    [
+        (["python pipeline.py", "echo done"], []),
+        (["python validate_env.py", "python enforce_gates.py"], []),
+        (["python pipeline.py environment"], ["gates"]),
+        ([], ["environment", "gates"]),
+    ],
+)
+def test_the_chain_or_its_stages_are_enforced(commands: list[str], missing: list[str]) -> None:
+    workflow = json.dumps({"jobs": {"a": {"steps": [{"run": command} for command in commands]}}}).encode()
+    elsewhere = {"project/pytest.ini": b"jobs: {a: {steps: [{run: pipeline.py}]}}"}
+    assert script.unenforced(script.Evidence("r", {}, {WORKFLOW: workflow, **elsewhere})) == missing
+
+
+@pytest.mark.parametrize(
+    ("run_id", "moment", "said"), [("r", "4", True), ("r", "3", False), ("r", "2", False), ("s", "4", False)]
+)
+def test_a_refusal_counts_after_the_last_validation_of_its_run(run_id: str, moment: str, said: bool) -> None:
+    event = {"event": "environment_validated", "context": {"run_id": "r"}}
+    log = LogReading([{**event, "timestamp": "1"}, {**event, "timestamp": "3"}], "", [])
+    refused = {script.REFUSED: {"run_id": run_id, "generated_at": moment}}
+    claims = script.environment_claims(script.Evidence("r", refused, log=log))
+    assert (next(claims).criterion == "AC-5") == said
 
 
 def test_commit_environment_run_and_promise_are_shown_as_they_were_captured(artifacts: Path) -> None:
@@ -685,9 +758,8 @@ def test_a_path_of_this_machine_is_not_published(root: Path, capsys: pytest.Capt
 
 
 def test_sha256sum_reads_the_list(root: Path) -> None:
-    done = subprocess.run(
-        ["sha256sum", "-c", SUMS], cwd=root / "artifacts" / "foundation", capture_output=True, check=False
-    )
+    assert emit(root) == 0
+    done = subprocess.run(["sha256sum", "-c", SUMS], cwd=root / "artifacts", capture_output=True, check=False)
     assert done.returncode == 0
     assert b"foundation.checkpoint.json: OK" in done.stdout
 

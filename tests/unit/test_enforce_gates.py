@@ -401,10 +401,12 @@ def refused(day: str) -> dict[str, Any]:
         (VALID, None, "t" * 64, "", FAIL),
         (VALID, refused("2026-01-03"), None, "", FAIL),
         (VALID, refused("2026-01-01"), None, "", PASS),
+        (VALID, refused("2026-01-02"), None, "", PASS),
+        (None, refused("2026-01-01") | {"reasons": []}, None, "", FAIL),
         (None, refused("2026-01-01"), None, "", FAIL),
         (VALID, None, None, "requirements.lock", FAIL),
     ],
-    ids="captured no-capture not-validated captured-elsewhere refused-later mended refused lock".split(),
+    ids="captured no-capture not-validated elsewhere refused-later mended at-once no-reasons refused lock".split(),
 )
 def test_the_environment_gate(
     signature: dict[str, Any] | None, failure: dict[str, Any] | None, captured: str | None, lock: str, verdict: str
