@@ -11,7 +11,7 @@ TPR_RUN_ID and, where they are unset, TPR_SEED and TPR_FAILFAST_MODE. What follo
 Needs only Python 3.11 or newer. SIGINT and SIGTERM are passed on to the stage that runs.
 
 Reads:  requirements.lock, pyproject.toml.
-Writes: .venv; through its stages the artifacts folder; if .venv can not be made, environment_validation_fail into
+Writes: .venv; through its stages the artifacts folder; if .venv cannot be made, environment_validation_fail into
         the event log there.
 Exits:  0 every stage said yes; 1 one said no; 2 one could not tell, or was stopped. The worst one counts.
 """

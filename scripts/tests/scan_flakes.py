@@ -395,7 +395,7 @@ def message_lines(message: str, text: str) -> list[str]:
 
 
 class UnreadableError(Exception):
-    """The file can not be used; its text is the reason."""
+    """The file cannot be used; its text is the reason."""
 
 
 class Record(NamedTuple):
@@ -737,7 +737,7 @@ def _utc(when: datetime) -> str:
 
 
 def read_report(path: Path, keep: Keep) -> Report:
-    """Read one JUnit file; UnreadableError says why it can not be used."""
+    """Read one JUnit file; UnreadableError says why it cannot be used."""
     from xml.parsers.expat import ExpatError
 
     from defusedxml import DefusedXmlException
@@ -833,7 +833,7 @@ class Store:
             self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (name, *mark, body, _digest(name, body)))
 
     def get(self, name: str, mark: tuple[int, int]) -> Report | str | None:
-        """What the file said, or why it can not be read; None if it was not read yet or has changed since."""
+        """What the file said, or why it cannot be read; None if it was not read yet or has changed since."""
         row = self.db.execute("SELECT size, mtime, body, digest FROM files WHERE name = ?", (name,)).fetchone()
         if row is None or row[:2] != mark:
             return None
@@ -904,7 +904,7 @@ class Store:
 
 
 def with_store(folder: Path, work: Callable[[Store], Result]) -> Result:
-    """Do `work` with the data kept beside the history; anew if it is damaged, without it if that can not be."""
+    """Do `work` with the data kept beside the history; anew if it is damaged, without it if that cannot be."""
     import sqlite3
 
     path = folder / STORE

@@ -437,7 +437,7 @@ class Every(NamedTuple):
             faults=faults,
             codes=(0, 1, 2, -9) if self.killed else (0, 1, 2),
             killed=self.killed,
-            ends=not (self.stay or point.endswith(LOG_NAME)),  # else the end can not be logged either
+            ends=not (self.stay or point.endswith(LOG_NAME)),  # else the end cannot be logged either
         )
 
 
@@ -518,7 +518,7 @@ UNWRITABLE = (
 
 
 def unwritable(campaign: Campaign, cases: Sequence[Case], _most: int) -> None:
-    """An artifacts folder that can not be one."""
+    """An artifacts folder that cannot be one."""
     for case in cases:
         for name in UNWRITABLE:
             place = campaign.place

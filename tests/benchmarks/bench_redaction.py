@@ -328,7 +328,7 @@ def survivors(places: dict[str, bytes], corpus: Corpus) -> Iterator[tuple[str, P
 
 
 def masked(artifacts: Path, corpus: Corpus) -> Iterator[str]:
-    """The look-alikes that can not be read any more: in the JUnit file of the last run, by id and by text."""
+    """The look-alikes that cannot be read any more: in the JUnit file of the last run, by id and by text."""
     cases: dict[str, str] = {}
     for path in (artifacts / "history").glob("*.xml"):
         for case in ElementTree.parse(path).getroot().iter("testcase"):

@@ -41,7 +41,7 @@ DECIDING = {  # per script: the functions whose result is a verdict, or a number
         split expected_seconds runs_of deal Order.first Order.sort weight name_words make_order covered_changes
         nearest_tests rare_words count_inside is_test_file change_of definitions_around outcome_of worse exception_of""",
     "validate_env": """
-        reason reasons_of python_reasons lock_reasons package_reasons holds modified_reasons variable_reasons
+        reason reasons_of python_reasons minors_of lock_reasons package_reasons holds modified_reasons variable_reasons
         requirement_pins applies toml_pins is_local is_needed read_lock packages_digest recorded_hash canonical_name
         record_hash identity""",
     "events": """

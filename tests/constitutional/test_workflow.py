@@ -1,4 +1,4 @@
-"""The workflow runs the pipeline's stages, in its order, with its commands, and can not pass by accident."""
+"""The workflow runs the pipeline's stages, in its order, with its commands, and cannot pass by accident."""
 
 from __future__ import annotations
 

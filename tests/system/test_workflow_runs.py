@@ -148,7 +148,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def adopted(tmp_path: Path, venv: Path) -> Adopted:
     if os.environ.get("ACT") == "true":
-        pytest.skip("runs in a job of act's, which can not start another act")
+        pytest.skip("runs in a job of act's, which cannot start another act")
     if not (act := shutil.which("act")):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("act is not on PATH: no workflow can be run here")
     return Adopted(tmp_path, act, venv)
