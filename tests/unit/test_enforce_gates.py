@@ -428,6 +428,18 @@ def test_the_failfast_gate_never_rounds_up_to_its_target(soft: str, hard: str, v
     assert ("39.99999 %" in judged.value) == (soft == "39.99999")
 
 
+@pytest.mark.parametrize(
+    ("means", "saved"),
+    [((0.5, 0.25, 0.125), {"soft": 50, "hard": 75}), ((0, 0, 0), {}), (None, {})],
+    ids=["measured", "in no time", "no benchmark"],
+)
+def test_improvement_is_percent_of_the_time_without_failfast(
+    means: tuple[float, ...] | None, saved: dict[str, int]
+) -> None:
+    modes = {mode: {"mean": mean} for mode, mean in zip(("off", "soft", "hard"), means or (), strict=False)}
+    assert gates.improvements({"benchmark": {"overall": {"modes": modes}} if means else None}) == saved
+
+
 def results(**changes: Any) -> dict[str, Any]:
     false = {"count": changes.pop("false", 0), "observed": 90}
     body = {"runs": 30, "false_failures": false, "mismatches": 0, "partial": None, "mode": "deterministic"}
@@ -584,6 +596,17 @@ ODD = [{"id": "a", "problems": []}, {"id": "b", "problems": ["flaky"]}, {"id": "
             ),
         ),
         (
+            gates.judge_failfast,
+            ({"soft": Fraction(50), "hard": Fraction("59.5")}, TARGETS),
+            (
+                FAIL,
+                "soft 50.00 %, hard 59.50 %",
+                "soft 40 %, hard 60 %",
+                ("hard 59.50 % sooner is short of its target",),
+                f"look at the slowest faults: {gates.SCRIPTS}/benchmark_failfast.py",
+            ),
+        ),
+        (
             gates.judge_integrity,
             (7, ["x.json: changed"], ["y.json"]),
             (
@@ -617,7 +640,7 @@ ODD = [{"id": "a", "problems": []}, {"id": "b", "problems": ["flaky"]}, {"id": "
             ),
         ),
     ],
-    ids="refused not-validated elsewhere doubts unstable stable no-benchmark changed no-run torn".split(),
+    ids="refused not-validated elsewhere doubts unstable stable no-benchmark late changed no-run torn".split(),
 )
 def test_a_gates_row_says_what_is_what_should_be_why_and_what_to_do(
     judge: Callable[..., gates.Row], facts: tuple[Any, ...], row: tuple[Any, ...]
