@@ -225,6 +225,21 @@ def test_counts_tell_removed_code_from_lost_tests(before: Files, after: Files, v
     assert gates.judge_coverage(case(before, after)).state == verdict
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "removed"),
+    [
+        ({A: (10, 10)}, {A: (10, 5)}, 0),
+        ({A: (10, 8)}, {A: (6, 7)}, 1),
+        ({A: (10, 8)}, {A: (9, 2)}, 1),
+        ({A: (5, 4), B: (3, 3)}, {}, 7),
+        ({A: (5, 2)}, {A: (9, 8)}, 0),
+    ],
+)
+def test_covered_code_went_at_most_by_how_much_its_file_shrank(before: Files, after: Files, removed: int) -> None:
+    then, now = ({path: Counts(*pair) for path, pair in files.items()} for files in (before, after))
+    assert gates.removed_covered(then, now) == removed
+
+
 @pytest.mark.parametrize("with_reference", [True, False], ids=["counts", "percentages"])
 @quick
 @given(total=st.integers(100, 100_000), data=st.data())
@@ -660,7 +675,8 @@ def test_a_missing_event_is_logged_by_the_script_of_its_first_word(word: str, lo
 
 
 def test_a_run_that_was_set_aside_and_a_settled_flake_count_no_more() -> None:
-    flaky = [{"id": "a", "last_failed": "2026-01-02"}, {"id": "b", "last_failed": "2026-01-04"}, {"id": "c"}]
+    days = {"a": "2026-01-02", "then": "2026-01-03", "b": "2026-01-04", "c": None}
+    flaky = [{"id": name, "last_failed": day} for name, day in days.items()]
     report = {
         "flaky": flaky,
         "runs": [{"set_aside": None}, {"set_aside": "outage"}],
@@ -669,7 +685,7 @@ def test_a_run_that_was_set_aside_and_a_settled_flake_count_no_more() -> None:
     }
     found = gates.flake_rate(report, "2026-01-03")
     assert found == gates.Rate(2, 50, 1, "tests", gates.FLAKE_TESTS, gates.FLAKE_RUNS, ("b", "c"), "d")
-    assert gates.flake_rate(report, "").where == ("a", "b", "c")
+    assert gates.flake_rate(report, "").where == ("a", "then", "b", "c")
 
 
 def test_false_failures_are_counted_in_runs_with_a_seed() -> None:
@@ -719,6 +735,13 @@ def test_a_rate_fires_exactly_when_its_wilson_lower_bound_is_above_the_limit(
     low = float(gates.interval_text(rate(hits, trials)).split()[3])
     fired = gates.rate_trigger("flakes", rate(hits, trials), Fraction(limit)).state == FIRED
     assert fired == (low > limit) or abs(low - limit) < 0.006  # the text has two digits
+
+
+def test_a_bound_exactly_at_the_limit_does_not_fire() -> None:
+    at, above = (gates.rate_trigger("flakes", rate(hits, 10_000), Fraction(50)) for hits in (5098, 5099))
+    assert (at.state, above.state) == (UNKNOWN, FIRED)
+    assert at.evidence[1] == "at this rate 1 more tests would show that it is above 50 %"
+    assert gates.interval_text(rate(0, 0)) == ""
 
 
 def test_one_false_failure_in_ninety_is_too_little_to_roll_back_and_two_are_enough() -> None:
@@ -945,6 +968,7 @@ def test_a_value_of_another_kind_is_refused_with_its_place_and_cut() -> None:
     with pytest.raises(EvidenceError) as refused:
         gates.pick(document, "b.c", int, type(None))
     assert str(refused.value) == f"a.json: b.c: expected int or NoneType, got '{'x' * 58}…; produce it anew"
+    assert gates.counts_of(document, {"statements": 3, "statements_covered": 3}, "line") == Counts(3, 3)
     with pytest.raises(EvidenceError) as refused:
         gates.counts_of(document, {"statements": "1" * 30, "statements_covered": "2" * 30}, "line")
     got = f"{'2' * 19}… of {'1' * 19}…"
