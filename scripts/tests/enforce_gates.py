@@ -271,7 +271,7 @@ def entries(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.value:
         name, line = prefix + (key.value if key.id == "scalar" else "[not a word]"), line_of(key)
         if name not in LADDER and name not in SECTIONS:
-            raise LadderError(line, f"{one_line(name, 60)}: unknown key; known are {', '.join(LADDER)}")
+            raise LadderError(line, f"{one_line(name)}: unknown key; known are {', '.join(LADDER)}")
         if name in seen:
             raise LadderError(line, f"{name}: given twice, first in line {seen[name]}")
         seen[name] = line
@@ -457,9 +457,9 @@ def compare_metric(case: Case, metric: str) -> Comparison:
     if case.reference:
         removed = removed_covered(case.reference.files[metric], case.capture.files[metric])
         drop = unexplained_drop(case.reference.totals[metric], now, removed)
-    span, passed = (ladder.horizon - ladder.recorded).days, (today - ladder.recorded).days
+    span, passed = max(1, (ladder.horizon - ladder.recorded).days), (today - ladder.recorded).days
     rise, gap = target - promised, max(Fraction(0), target - percent)
-    days = ceil(gap * span / rise) if rise > 0 and span > 0 else 0
+    days = ceil(gap * span / rise) if rise > 0 else 0
     arrival = date.fromordinal(min(today.toordinal() + days, date.max.toordinal()))
     return Comparison(
         metric,
@@ -470,7 +470,7 @@ def compare_metric(case: Case, metric: str) -> Comparison:
         dropped=drop > ladder.tolerance,
         target=target,
         missed=today > ladder.horizon and percent < target,
-        due_today=promised + rise * Fraction(min(max(passed, 0), span), span) if span > 0 else target,
+        due_today=promised + rise * Fraction(min(max(passed, 0), span), span),
         to_gain=max(0, ceil(target * now.valid / 100) - now.covered),
         days_left=(ladder.horizon - today).days,
         proposed_horizon=str(max(ladder.horizon, arrival) if gap else ladder.horizon),
@@ -530,7 +530,7 @@ def losses(case: Case, metric: str) -> list[Loss]:
 def obstacles(case: Case) -> tuple[str, ...]:
     """Why this capture cannot be compared with the promise; each reason alone is enough."""
     now, then = case.capture, case.reference or case.capture
-    was, asked = (one_line(repr(" ".join(one.scope)), 80) for one in (then, now))
+    was, asked = (one_line(repr(" ".join(one.scope))) for one in (then, now))
     signatures = f"{short(then.environment)}, now {short(now.environment)}"
     found = (
         (now.partial, f"the capture is partial: {one_line(now.partial)}"),
