@@ -254,10 +254,10 @@ def ladder_tree(data: bytes) -> Any:
     try:
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = text[: error.position].count("\n") + 1
         raise LadderError(line, f"expected text, got the character {error.character:#x}") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark = error.problem_mark
         raise LadderError(mark.line + 1 if mark else 1, f"expected YAML: {one_line(error.problem)}") from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise LadderError(1, f"expected YAML: {one_line(error)}") from None

@@ -94,6 +94,14 @@ SAME = {  # survivors that nobody could tell from the function itself, and why; 
     "events._plain_text": "spellings of a codec; ASCII has no surrogates",
     "aggregate_properties.runtime_ms": "the cuts beyond the 95th are not read",
     "aggregate_properties.stable": "the conditions only save time",
+    "enforce_gates.ladder_tree": "spellings of a codec; nodes are the same to every loader; every YAML error has a mark",
+    "enforce_gates.entries": "no section's name has an X",
+    "enforce_gates.improvements": "there are as many means as modes",
+    "enforce_gates.flake_rate": "any word is later than every time",
+    "enforce_gates.coverage_trigger": "any reason will do",
+    "enforce_gates.interval_text": "the bounds only take off what rounding adds",
+    "emit_checkpoint.number": "a spelling of the same number",
+    "emit_checkpoint.find_gaps": "what is no criterion's is never read",
 }
 LEFT_OUT = (  # take or measure long, look at imports, or have an id that mutmut cannot ask for: this only lowers the score
     "hostile memory cut_at_any_byte drill eight_processes too_long any_one_byte known_truth in_200_ms one_long_gap "
