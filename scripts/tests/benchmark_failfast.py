@@ -449,14 +449,17 @@ def prepare(bench: Bench, run: Run, say: Say) -> list[Place]:
 
 
 def fitting_map(run: Run) -> dict[str, Any] | None:
-    """The project's own map, if it was made from a passing suite and the very files that are there now."""
+    """The project's own map, if it was made from a passing suite and the very files that are there now.
+
+    Not if pytest's rootdir is above the project: its test files are named from there, and the copy has no such place.
+    """
     try:
         known = read_artifact(run.artifacts / "test.map.json")
     except EvidenceError:
         return None
     commit, dirty = run.commit
-    fits = commit and not dirty and [known.get(key) for key in ("commit", "dirty", "failed")] == [commit, False, []]
-    return known if fits else None
+    there = [known.get(key) for key in ("commit", "dirty", "failed", "rootdir")]
+    return known if commit and not dirty and there == [commit, False, [], "."] else None
 
 
 def try_fault(bench: Bench, place: Place) -> Trial:

@@ -513,6 +513,7 @@ def test_the_projects_own_map_serves_only_while_it_fits(tmp_path: Path) -> None:
     body: dict[str, Any] = {"files": [], "sources": [], "failed": [], "rootdir": "."}
     cases: list[tuple[dict[str, Any], bool]] = [({}, True), ({"commit": "d" * 40}, False)]
     cases += [({"dirty": True}, False), ({"failed": ["t"]}, False), ({"failed": None}, False)]
+    cases += [({"rootdir": "../.."}, False)]  # of the copy it is not: what is above the project stays there
     for changes, fits in cases:
         write(artifacts, "test.map.json", **{**body, "commit": "c" * 40, **changes})
         assert (bench.fitting_map(run) is not None) is fits, changes
