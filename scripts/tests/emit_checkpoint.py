@@ -1351,7 +1351,7 @@ def open_run(root: Path, artifacts: Path) -> Run:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Arguments(str(__doc__), "emit_checkpoint")
+    parser = Arguments(__doc__ or "", "emit_checkpoint")
     publish_help = "copy the checkpoint with its evidence to artifacts/foundation"
     parser.add_argument("--publish", action="store_true", help=publish_help)
     verify_help = "recompute a checkpoint; writes nothing"

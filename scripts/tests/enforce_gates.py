@@ -1472,7 +1472,7 @@ def replay_table(rows: Sequence[Document], runs: int) -> str:
 
 
 def parser() -> Arguments:
-    arguments = Arguments(str(__doc__), "enforce_gates")
+    arguments = Arguments(__doc__ or "", "enforce_gates")
     add = arguments.add_argument
     add("--only", choices=tuple(GATES), metavar="GATE", help=f"judge one: {', '.join(GATES)}")
     add("--drill", action="store_true", help="provoke each trigger on a throw-away copy")

@@ -434,7 +434,7 @@ def interpreter(text: str) -> Path:
 
 
 def parser() -> Arguments:
-    arguments = Arguments(str(__doc__), "pipeline")
+    arguments = Arguments(__doc__ or "", "pipeline")
     names = [stage.name for stage in STAGES]
     rows = "; ".join(f"{stage.name}: {stage.question}" for stage in STAGES)
     arguments.add_argument("stage", nargs="?", choices=names, metavar="STAGE", help=f"one stage ({rows})")

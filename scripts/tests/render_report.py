@@ -1071,7 +1071,7 @@ def load(title: str, artifacts: Path) -> Evidence:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = Arguments(str(__doc__), "render_report").parse_args(argv)
+    args = Arguments(__doc__ or "", "render_report").parse_args(argv)
     artifacts = args.artifacts or args.root / "artifacts"
     try:
         evidence = load(args.root.name, artifacts)
