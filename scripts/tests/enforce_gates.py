@@ -27,7 +27,7 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, partial
@@ -1255,9 +1255,15 @@ def in_numbers(case: Case) -> dict[str, Any]:
     return {"verdict": judge_coverage(case).state, "metrics": facts, "losses": lost}
 
 
+def today() -> date:
+    from datetime import UTC  # not at the top: an older Python has none, and is to be told that it is too old
+
+    return datetime.now(UTC).date()
+
+
 def enforce(run: Run, settings: Settings) -> int:
     """Judge, roll back if need be, write, log and show; the exit code."""
-    evidence = Evidence(run, datetime.now(UTC).date())
+    evidence = Evidence(run, today())
     verdicts = verdicts_of(evidence, settings)
     triggers = [] if settings.only else triggers_of(evidence, settings)
     triggers = roll_back(evidence, triggers, verdicts, settings, partial(recapture, evidence, settings.quiet))
@@ -1353,7 +1359,7 @@ def drill_one(trial: Run, settings: Settings, name: str) -> Row:
     """One trigger over healthy and over sick evidence; the row's evidence is what was expected and not seen."""
 
     def judged(sick: str) -> Row:
-        sample = Evidence(trial, datetime.now(UTC).date())
+        sample = Evidence(trial, today())
         write_samples(trial, sample.ladder, sick)
         rows = roll_back(sample, triggers_of(sample, settings), [], settings, lambda _: sample.capture)
         return next(row for row in rows if row.name == name)

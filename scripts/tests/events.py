@@ -8,13 +8,19 @@ only; knows none of the scripts. What not every run needs is imported where it i
 
 from __future__ import annotations
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a suite's interpreter may be older: it gets this line, no traceback
+    prog, found = sys.argv[0].rpartition("/")[2], ".".join(map(str, sys.version_info[:3]))
+    sys.stderr.write(f"{prog}: error: expected Python 3.11 or newer, got {found}; run it with python3.11\n")
+    raise SystemExit(2)
+
 import argparse
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, partialmethod
 
 try:
     from fcntl import LOCK_EX, LOCK_UN, flock
@@ -291,16 +297,7 @@ class EventLog:
         self._end, self._prev, self._last = -1, GENESIS, ""  # end of file, its last line's hash and timestamp
         self._sha256 = hashlib.sha256
 
-    def info(self, event: str, /, **fields: Any) -> None:
-        self._append("info", event, fields)
-
-    def warning(self, event: str, /, **fields: Any) -> None:
-        self._append("warning", event, fields)
-
-    def error(self, event: str, /, **fields: Any) -> None:
-        self._append("error", event, fields)
-
-    def _append(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+    def _append(self, level: str, event: str, /, **fields: Any) -> None:
         if event not in TAXONOMY:
             raise ValueError(f"unknown event {event!r}; PLAN.md lists the taxonomy")
         if not _OWN_FIELDS.isdisjoint(fields):
@@ -317,6 +314,10 @@ class EventLog:
                     flock(self._fd, LOCK_UN)
         except OSError as error:
             raise EvidenceError(f"{self.path}: cannot be appended to: {error.strerror}; make room") from None
+
+    info = partialmethod(_append, "info")
+    warning = partialmethod(_append, "warning")
+    error = partialmethod(_append, "error")
 
     def _body(self, fields: Mapping[str, Any]) -> str:
         """The fields as JSON. Most are plain and harmless: a look at the text tells, and saves the walk."""
@@ -509,8 +510,7 @@ class Arguments(argparse.ArgumentParser):
 def folder(text: str) -> Path:
     """argparse type: an existing folder, absolute and past its links: as git and coverage name it."""
     try:
-        place = _place(text)
-        if place.is_dir():
+        if (place := _place(text)).is_dir():
             return place.resolve()
         found: object = "a file" if place.exists() else "nothing"
     except OSError as error:

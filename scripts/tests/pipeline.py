@@ -18,15 +18,9 @@ Exits:  0 every stage said yes; 1 one said no; 2 one could not tell, or was stop
 
 from __future__ import annotations
 
-import sys
-
-if sys.version_info < (3, 11):  # noqa: UP036 - an older Python gets this line, not a traceback from events.py
-    found = ".".join(map(str, sys.version_info[:3]))
-    sys.stderr.write(f"pipeline.py: error: expected Python 3.11 or newer, got {found}; run it with python3.11\n")
-    raise SystemExit(2)
-
 import os
 import signal
+import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
 

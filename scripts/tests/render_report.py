@@ -21,7 +21,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape
 from itertools import accumulate, pairwise
 
@@ -635,6 +635,8 @@ def show_coverage(e: Evidence) -> Part:
 
 def ladder_chart(e: Evidence) -> Html:
     """The ladder from its baseline to its target, and every measure that the log recorded, this one last."""
+    from datetime import UTC  # not at the top: an older Python has none, and is to be told that it is too old
+
     places = ("ladder.baseline.recorded", "ladder.horizon", "generated_at")
     recorded, horizon, now = (moment(e.get(BASELINE, place)) for place in places)
     if recorded is None or horizon is None or now is None:

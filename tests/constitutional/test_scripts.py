@@ -165,6 +165,16 @@ def test_only_code_counts_as_a_line_of_code() -> None:
 
 
 @pytest.mark.parametrize("file", RUNNABLE, ids=lambda file: file.name)
+def test_an_older_python_gets_a_line(file: Path) -> None:
+    """A suite's interpreter may be one; what it lacks must not be imported before the line is said."""
+    older = "import datetime, runpy, sys; del datetime.UTC; sys.version_info = (3, 10, 9); del sys.argv[0]"
+    code = f"{older}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code, file, "--help"], capture_output=True, text=True, check=False)
+    said = f"{file.name}: error: expected Python 3.11 or newer, got 3.10.9; run it with python3.11\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("file", RUNNABLE, ids=lambda file: file.name)
 def test_a_script_has_one_door(file: Path) -> None:
     tree = ast.parse(file.read_text("utf-8"))
     mains = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
