@@ -331,7 +331,10 @@ def installed(folders: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def modified_files(metadata: str) -> list[str]:
-    """Files of a distribution that are not as its RECORD says, or not there; byte code and unhashed entries aside."""
+    """Files of a distribution that are not as its RECORD says, or not there; unhashed entries aside.
+
+    And byte code, and what lies elsewhere: programs such as bin/pytest, which are rewritten where environments move.
+    """
     import csv
     from pathlib import Path
 
@@ -339,9 +342,10 @@ def modified_files(metadata: str) -> list[str]:
         rows = [*csv.reader(Path(metadata, "RECORD").read_text("utf-8").splitlines())]
     except (OSError, ValueError, csv.Error):
         return []
-    stated = {row[0]: row[1] for row in rows if len(row) > 1 and row[1] and not row[0].endswith(".pyc")}
+    stated = {row[0]: row[1] for row in rows if len(row) > 1 and row[1]}
     folder = Path(metadata).parent.as_posix()
-    return [name for name, digest in stated.items() if record_hash(f"{folder}/{name}", digest) != digest]
+    names = [name for name in stated if not name.endswith(".pyc") and not name.startswith("../")]
+    return [name for name in names if record_hash(f"{folder}/{name}", stated[name]) != stated[name]]
 
 
 def record_hash(path: str, like: str) -> str:

@@ -721,6 +721,7 @@ def test_the_files_of_a_distribution_are_compared_with_its_record(tmp_path: Path
         "free.py,,",
         "same.pyc,sha256=AAAA,1",
         "odd.py,rot13=AAAA,1",
+        "../../../bin/x,sha256=AAAA,1",  # whoever moves an environment, or wraps its programs, rewrites them
         "short",
         "",
     ]
