@@ -1143,6 +1143,7 @@ def capture_suite(run: Run, settings: Settings, watch: Stopwatch, stops: Stops) 
         salvage(run, dead)
     if stops.reasons:
         raise EvidenceError(f"{run.root}: {stops.reasons[0]} before the suite ran; capture again")
+    note_commit(run)
     capture = open_capture(run, settings)
     with alive(capture.folder) as held:
         with watch.stage("suite"):
@@ -1177,6 +1178,12 @@ def conclude(run: Run, settings: Settings, capture: Capture, suite: Suite, watch
         flying = f"; in flight: {', '.join(map(one_line, suite.in_flight[:5]))}" if suite.in_flight else ""
         print(f"collect_metrics.py: partial: {one_line(suite.reason)}{flying}", file=sys.stderr)
     return verdict(suite)
+
+
+def note_commit(run: Run) -> None:
+    """Say where git is there and tells no commit: it refuses a checkout that is another user's, as in a container."""
+    if not run.commit[0] and any((place / ".git").exists() for place in (run.root, *run.root.parents)):
+        print(f"collect_metrics.py: no commit is known; git -C {run.root} status says why", file=sys.stderr)
 
 
 def need_packages(settings: Settings) -> None:

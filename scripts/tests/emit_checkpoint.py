@@ -564,9 +564,10 @@ def ladder_claims(e: Evidence) -> Iterator[Claim]:
 def run_claims(e: Evidence) -> Iterator[Claim]:
     """Everything is of the judged run and of one commit."""
     commit = e.get(BASELINE, "commit")
+    wanted = (commit, BASELINE) if commit else ("one; commit the project", "")
     for name in ONE_RUN:
         yield Claim("RUN", name, "run_id", e.get(name, "run_id"), e.run_id, "the judged run")
-        yield Claim("COMMIT", name, "commit", e.get(name, "commit"), commit or "one; commit the project", BASELINE)
+        yield Claim("COMMIT", name, "commit", e.get(name, "commit"), *wanted)
     if e.emitting:
         yield Claim("COMMIT", BASELINE, "commit", commit, e.head, "the project")
 

@@ -463,6 +463,23 @@ def test_recovering_nothing_says_whether_a_suite_still_runs(
 
 
 @pytest.mark.parametrize(
+    ("repository", "commit", "said"), [(".", None, 1), ("project", None, 1), (".", "c" * 40, 0), (None, None, 0)]
+)
+def test_where_git_refuses_to_tell_a_commit_it_is_said(
+    repository: str | None, commit: str | None, said: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it does for a checkout of another user's, in a container: all evidence would be of no commit, silently."""
+    root = tmp_path / "project"
+    root.mkdir()
+    if repository:
+        (tmp_path / repository / ".git").mkdir()
+    run = Run("collect_metrics", root, tmp_path / "artifacts")
+    run.__dict__["commit"] = (commit, False)
+    collect.note_commit(run)
+    assert capsys.readouterr().err.count(f"no commit is known; git -C {root} status says why") == said
+
+
+@pytest.mark.parametrize(
     ("place", "conftest", "measured"),
     [("root", "conftest.py", True), ("root", "scripts/tests/conftest.py", False), ("platform", "conftest.py", False)],
     ids=["the platform itself", "copied", "another project"],

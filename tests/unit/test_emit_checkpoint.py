@@ -478,8 +478,8 @@ def test_what_measuring_may_cost_and_what_tests_on_workers_need(
 
 
 def test_without_a_commit_it_is_said_what_to_do() -> None:
-    wanted = {claim.wanted for claim in script.run_claims(script.Evidence("r")) if claim.criterion == "COMMIT"}
-    assert wanted == {"one; commit the project"}
+    said = {str(claim) for claim in script.run_claims(script.Evidence("r")) if claim.criterion == "COMMIT"}
+    assert said == {f"{name}: commit: expected one; commit the project, got null" for name in script.ONE_RUN}
 
 
 @pytest.mark.parametrize(("name", "said", "change"), CRITERIA, ids=[f"{row[0]}-{row[1]}" for row in CRITERIA])
