@@ -133,8 +133,8 @@ def lay_out(project: Path, script: str) -> None:
     (project / "mutants" / "conftest.py").symlink_to("src/conftest.py")
     source = project / "src" / f"{script}.py"
     source.write_text(narrowed(source.read_text("utf-8"), DECIDING[script].split()), "utf-8")
-    for path in (project / "tests" / "unit").glob("*.py"):  # they load conftest.py under names of their own
-        path.write_text(re.sub(r'"tpr_conftest_\w+"', '"conftest"', path.read_text("utf-8")), "utf-8")
+    loader = project / "tests" / "root_conftest.py"  # it gives conftest.py a name that mutmut does not know
+    loader.write_text(loader.read_text("utf-8").replace('"tpr_conftest"', '"conftest"'), "utf-8")
     kept = (
         "pytest.ini requirements.lock requirements.lock.hash coverage-ladder.yaml .python-version README.md".split()
     )

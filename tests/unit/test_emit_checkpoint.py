@@ -354,6 +354,7 @@ def test_commit_environment_run_and_promise_are_shown_as_they_were_captured(arti
     assert rows["COMMIT"].value == {"commit": base["commit"]}
     assert rows["ENVIRONMENT"].value == {"signature": base["environment"]["signature"]}
     assert rows["RUN"].value == {"run_id": RUN_ID}
+    assert rows["LOCK"].value == {"sha256": sha256((artifacts / LOCK).read_bytes())}
     assert rows["AC-6"].evidence == (LADDER, "coverage_ladder_recorded")
     log = read_log(artifacts / LOG_NAME)
     assert rows["LOG"].value == {"events": len(log.events), "head": log.head, "problems": []}
