@@ -261,7 +261,7 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("GATES", "fired: expected [], got [\"flakes\"]", changed(VERDICTS, "triggers.1.state", "fired")),
     ("R-1", "PLAN.md: line Version: X.Y in a file: expected one", removed(f"project/{script.PLAN}")),
     ("R-1", "expected 1.1 of scripts/tests/PLAN.md", plan_change("Version: 1.0", "Version: 1.1")),
-    ("R-1", "PLAN.md: line Version: X.Y in a file: expected one", plan_change("Version: 1.0", "")),
+    ("R-1", "PLAN.md: line Version: X.Y in a file: expected one, got none", plan_change("Version: 1.0", "")),
     ("R-1", "SHA256 of the top entry: expected", retyped(f"project/{script.PLAN}", "# Plan", "# plan")),
     ("R-1", "expected 1.0 of scripts/tests/PLAN.md, got null", removed(f"project/{script.CHANGELOG}")),
     ("R-7", "flaky tests on 1 workers", on_workers_with_flakes),
