@@ -24,7 +24,7 @@ PEERS = "pytest-cov==7.1.0 pytest-reportlog==1.0.0".split()
 SUITES = {  # many tiny tests, slow property tests, heavy imports and servers: what their tests need beside pytest
     "click-8.5.1": (),
     "attrs-26.1.0": ("cloudpickle", "pympler"),
-    "werkzeug-3.1.9": ("cryptography", "ephemeral-port-reserve", "watchdog", "pytest-timeout"),
+    "werkzeug-3.1.9": ("cryptography", "ephemeral-port-reserve", "pytest-timeout"),
 }
 RUNS = (  # a benchmark and its arguments; SUITES stands for the unpacked folders
     ("bench_capture.py", "SUITES"),
