@@ -443,8 +443,10 @@ def test_a_ladder_promises_percentages_and_branches_where_there_are_any(
 ) -> None:
     step = {"line": line, "branch": branch}
     evidence = script.Evidence("r", {"coverage-ladder.yaml": {"baseline": step, "target": step}})
-    said = [claim.what for claim in script.ladder_claims(evidence) if claim.says != claim.wanted]
-    assert said == [f"{name}.{metric}" for name in ("baseline", "target") for metric in refused]
+    claims = [claim for claim in script.ladder_claims(evidence) if claim.says != claim.wanted]
+    said = [(name, metric) for name in ("baseline", "target") for metric in refused]
+    assert [claim.what for claim in claims] == [".".join(names) for names in said]
+    assert [(claim.file, claim.says) for claim in claims] == [("coverage-ladder.yaml", step[key]) for _, key in said]
 
 
 HISTORY = ("R-7", script.FLAKES, "history of tests on 2 workers", "none", "at least one run")
