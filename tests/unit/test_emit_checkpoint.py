@@ -928,6 +928,8 @@ def test_a_name_that_is_no_text_is_escaped_in_all_that_follows_from_the_checkpoi
     document["files"].append(f"{'0' * 64}  project/\udcff")
     made = script.derived(document, b"")
     assert all(b"project/\\udcff" in made[name] for name in (STATEMENT, SUMS))
+    subjects = json.loads(made[STATEMENT])["subject"]
+    assert {"name": CHECKPOINT, "digest": {"sha256": sha256(b"")}} in subjects
 
 
 def test_an_advisory_gate_that_fails_is_a_warning(root: Path) -> None:
