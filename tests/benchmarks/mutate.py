@@ -106,7 +106,7 @@ SAME = {  # survivors that nobody could tell from the function itself, and why; 
     "emit_checkpoint.find_gaps": "what is no criterion's is never read",
 }
 LEFT_OUT = (  # take or measure long, look at imports, or have an id that mutmut cannot ask for: this only lowers the score
-    "hostile memory cut_at_any_byte drill eight_processes too_long any_one_byte known_truth in_200_ms one_long_gap "
+    "hostile memory cut_at_any_byte the_drill a_drill eight_processes too_long any_one_byte known_truth in_200_ms one_long_gap "
     "imports_nothing needs_none_of no_shape twenty_thousand u0669"
 ).split()
 DIFFS = """import sys
