@@ -145,6 +145,12 @@ def test_the_real_chain_has_the_stages_in_order_and_leaves_out_the_tests() -> No
     assert [stage.name for stage in pipeline.choose("test", pipeline.STAGES)] == ["test"]
 
 
+def test_a_made_run_id_is_the_time_in_utc_and_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 1, 2, 3, 4, 5, 4, 2, 0)))
+    monkeypatch.setattr(os, "urandom", lambda size: b"\xab" * size)
+    assert pipeline.chain_environ({})["TPR_RUN_ID"] == "20260102T030405Z-abababab"
+
+
 def test_defaults_fill_only_what_is_unset() -> None:
     made = pipeline.chain_environ({"TPR_SEED": "7", "HOME": "/h"})
     assert made.pop("TPR_RUN_ID")
