@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import runpy
 import shutil
 import signal
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 TESTS = 25
+NOTHING = "(?!)"  # a pattern that nothing matches
 SUITE = {
     "work.py": "def double(n):\n    if n < 0:\n        return -double(-n)\n    return 2 * n\n",
     "test_work.py": f"""import os, time, pytest, work
@@ -352,11 +354,11 @@ class Campaign:
         killed: bool = False,
         stopped: bool = False,
         ends: bool = True,
-        gone: str = "",
+        itself: str = NOTHING,
     ) -> Ended:
-        """One run with one fault, judged. `killed`: a start may lack its end, temporary files may stay.
+        """One run with one fault, judged.
 
-        `gone`: the file that the fault removes; a checkpoint written before has to say so.
+        `killed`: a start may lack its end, temporary files may stay. `itself`: what has to be told of the fault.
         """
         self.place.fresh(case.project)
         log = self.place.now / "artifacts" / "events.log.jsonl"
@@ -364,8 +366,7 @@ class Campaign:
         process = watch(self.place.start(case, faults or {}))
         do(process)
         ended = self.place.end(process)
-        said = f"checkpoint in artifacts: emit_checkpoint.py: file: {gone}: expected "
-        wrong = [problem for problem in torn(self.place, case) if not (gone and problem.startswith(said))]
+        wrong = [problem for problem in torn(self.place, case) if not re.fullmatch(itself, problem)]
         found = [*unruly(ended, codes), *wrong, *strays(self.place, case, killed or ended.code < 0)]
         if "collect_metrics" in case.command and "hard" not in case.command:
             found += lost(self.place, 0 if (faults or {}).get("kind") == "write" else ended.finished)
@@ -444,7 +445,16 @@ class Every(NamedTuple):
             codes=(0, 1, 2, -9) if self.killed else (0, 1, 2),
             killed=self.killed,
             ends=not (self.stay or point.endswith(LOG_NAME)),  # else the end cannot be logged either
-            gone=point.removeprefix("read ") if self.do == "gone" else "",
+            itself=self.itself(point),
+        )
+
+    def itself(self, point: str) -> str:
+        """What the evidence has to say of the fault: the file that it removed, the log's line that it tore."""
+        if self.do == "gone":
+            name = re.escape(point.removeprefix("read "))
+            return rf"checkpoint in artifacts: emit_checkpoint\.py: file: {name}: expected .*"
+        return (
+            rf"{re.escape(LOG_NAME)}: line \d+: torn.*" if self.do == "torn" and point.endswith(LOG_NAME) else NOTHING
         )
 
 
