@@ -1031,8 +1031,8 @@ def load(place: Path, run_id: str, log_bytes: int | None = None) -> Evidence:
     if ladder is not None:
         try:
             documents[LADDER] = read_ladder(ladder)
-        except Exception as error:  # the parser raises many kinds on hostile documents
-            problems[LADDER] = f"expected a ladder, got {type(error).__name__}: {one_line(error, 120)}"
+        except EvidenceError as error:
+            problems[LADDER] = str(error)
     absent = MANDATORY.keys() - digests.keys() - documents.keys() - problems.keys()
     problems |= dict.fromkeys(sorted(absent), "expected a file, got none")
     content = data.pop(LOG_NAME, b"")
@@ -1073,7 +1073,10 @@ def read_document(place: Path, name: str) -> dict[str, Any]:
 def read_ladder(data: bytes) -> dict[str, Any]:
     import yaml
 
-    ladder = redact(yaml.safe_load(data.decode()))  # dates and other objects become text
+    try:
+        ladder = redact(yaml.safe_load(data.decode()))  # dates and other objects become text
+    except Exception as error:  # the parser raises many kinds on hostile documents
+        raise EvidenceError(f"expected a ladder, got {type(error).__name__}: {one_line(error, 120)}") from None
     return ladder if isinstance(ladder, dict) else {}
 
 

@@ -950,7 +950,7 @@ def check_hash_file(path: Path) -> None:
             actual = read_artifact(path.with_suffix(".json"))["sha256"]
         elif re.fullmatch(r"[0-9a-f]{64} [ *]installed-set", line):
             continue  # no file: a project without a lock, whose packages validate_env.py compares
-        elif row := re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line):
+        elif row := re.fullmatch(r"([0-9a-f]{64}) [ *]([^\0]+)", line):
             name, stated, actual = row[2], row[1], file_digest(path.parent / row[2])
         else:
             raise EvidenceError(f"{path}: expected lines of sha256sum or sha256:<digest>; produce it anew")

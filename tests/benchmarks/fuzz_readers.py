@@ -428,8 +428,8 @@ def readers(place: Path) -> list[Reader]:
         Reader("flake store", [history / ".flakes.sqlite"], through_main(scan_flakes.main, *words), (), 0.05),
         Reader("scan_flakes", [history / "junit.xml"], through_main(scan_flakes.main, *words), (), 0.1),
         Reader("recover", [killed / "records.jsonl", killed / "settings.json"], recover, (), 0.05, 0.5),
+        Reader("render_report", gates, through_main(render_report.main, *words), (), 0.1, 0.8),
         Reader("enforce_gates", gates, through_main(enforce_gates.main, *words), (), 0.1, 0.8),
-        Reader("emit_checkpoint", gates, through_main(emit_checkpoint.main, *words), (), 0.05, 0.8),
         Reader(
             "verify",
             published,
@@ -438,7 +438,8 @@ def readers(place: Path) -> list[Reader]:
             0.1,
             0.6,
         ),
-        Reader("render_report", gates, through_main(render_report.main, *words), (), 0.1, 0.8),
+        # last: a checkpoint that does not hold is withdrawn
+        Reader("emit_checkpoint", gates, through_main(emit_checkpoint.main, *words), (), 0.05, 0.8),
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import emit_checkpoint as script
 import pytest
 from emit_checkpoint import CHECKPOINT, OWN, PAGE, STATEMENT, SUMS, Row, main
-from events import LOG_NAME, TAXONOMY, LogReading, Run, one_line, read_artifact, read_log, sha256
+from events import LOG_NAME, TAXONOMY, EvidenceError, LogReading, Run, one_line, read_artifact, read_log, sha256
 
 pytestmark = pytest.mark.unit
 
@@ -272,6 +272,14 @@ CRITERIA: list[tuple[str, str, Change]] = [
     ("DOD-5", "stages_not_enforced", retyped(WORKFLOW, "gates", "gates || true")),
     ("DOD-5", "stages", retyped(WORKFLOW, "    runs-on", "    continue-on-error: true\n    runs-on")),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(b"\xff", "UnicodeDecodeError"), (b"- : {", "ParserError"), (b"[" * 9999, "")]
+)
+def test_what_is_no_ladder_is_said_in_a_line(data: bytes, kind: str) -> None:
+    with pytest.raises(EvidenceError, match=f"^expected a ladder, got {kind}.+$"):
+        script.read_ladder(data)
 
 
 def test_a_healthy_run_lacks_nothing(artifacts: Path) -> None:

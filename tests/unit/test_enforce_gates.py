@@ -992,6 +992,7 @@ def test_each_gate_fails_alone_and_only_hard_ones_count(
     ("name", "text", "code"),
     [
         ("requirements.lock.hash", f"{'0' * 64}  requirements.lock\n", 1),
+        ("requirements.lock.hash", f"{'0' * 64}  a\0name\n", 1),
         ("requirements.lock.hash", f"{'0' * 64}  installed-set\n", 0),  # no file: the validator compares it
         ("assets.hash", "what another tool wrote", 0),
     ],
