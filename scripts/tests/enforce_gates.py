@@ -655,9 +655,9 @@ def judge_properties(results: Document) -> Row:
     doubts = ["the runs were partial"] * bool(results.get("partial"))
     doubts += ["these were fuzz runs, without a seed"] * (results.get("mode") != "deterministic")
     doubts += [f"{PROPERTY_RUNS - runs} runs are missing"] * (runs < PROPERTY_RUNS)
-    doubts += ["another seed changed nothing, so equal examples prove nothing"] * (
-        not (results.get("control") or {}).get("shown")
-    )
+    control = results.get("control")
+    shown = isinstance(control, dict) and control.get("shown")
+    doubts += ["another seed changed nothing, so equal examples prove nothing"] * (not shown)
     return Row("properties", UNKNOWN if doubts else PASS, value, limit, tuple(doubts), again)
 
 

@@ -995,7 +995,8 @@ def notes(section: Section, e: Evidence) -> list[Found]:
             found.append((WARN, f"{name} has version {version}, not {KNOWN_VERSION}.x: some of it may not be shown."))
         if document.get("partial"):
             found.append((WARN, f"{name} is partial: {plain(dig(document, 'partial.reason'))}."))
-        commits = {document.get("commit", ""), e.get(BASELINE, "commit") or document.get("commit", "")}
+        commit = str(document.get("commit", ""))
+        commits = {commit, str(e.get(BASELINE, "commit") or commit)}
         if document and name != SIGNATURE and len(commits) > 1:  # a signature that still holds is from an earlier run
             found.append((WARN, f"{name} is of another commit than {BASELINE}."))
     return found

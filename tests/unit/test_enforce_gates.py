@@ -545,8 +545,19 @@ def results(**changes: Any) -> dict[str, Any]:
         ({"mode": "fuzz"}, UNKNOWN),
         ({"control": {"shown": False}}, UNKNOWN),
         ({"control": None}, UNKNOWN),
+        ({"control": "of another kind"}, UNKNOWN),
     ],
-    ids=["stable", "false failure", "mismatch", "few runs", "partial", "fuzz", "deaf control", "no control"],
+    ids=[
+        "stable",
+        "false failure",
+        "mismatch",
+        "few runs",
+        "partial",
+        "fuzz",
+        "deaf control",
+        "no control",
+        "odd control",
+    ],
 )
 def test_the_properties_gate(change: dict[str, Any], verdict: str) -> None:
     assert gates.judge_properties(results(**change)).state == verdict

@@ -170,8 +170,9 @@ def test_a_partial_capture_is_shown_by_its_own_outcomes_beside_an_older_baseline
         ({"schema_version": None}, "durations.json has version None, not 1.x"),
         ({"partial": {"reason": "killed", "in_flight": "a::b"}}, "durations.json is partial: killed."),
         ({"commit": "f" * 40}, "durations.json is of another commit than baseline.metrics.json."),
+        ({"commit": ["f"]}, "durations.json is of another commit than baseline.metrics.json."),
     ],
-    ids=["older", "no version", "partial", "commit"],
+    ids=["older", "no version", "partial", "commit", "no commit's shape"],
 )
 def test_what_is_odd_about_an_artifact_is_said(evidence: Evidence, change: dict[str, Any], said: str) -> None:
     documents = {**evidence.documents, "durations.json": {**evidence.documents["durations.json"], **change}}

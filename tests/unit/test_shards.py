@@ -212,6 +212,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "arguments": ({"scope": {"pytest_args": []}}, "other: shard 2/3: expected pytest_args ['-q'], got []"),
     "durations": ({"split": "t"}, "other: shard 2/3: expected split 's', got 't': other tests were collected"),
     "coverage": ({"coverage_sha256": "0" * 64}, "other/.coverage: expected the coverage data of shard 2/3"),
+    "number": ({"number": "two"}, "other/shard.evidence.json: ValueError("),
     "version": ({"surprise": 1}, "other/shard.evidence.json: TypeError("),
 }
 
